@@ -1,0 +1,62 @@
+# Whatever a target needs, it sets up by itself under target/ and in a cache; see scripts/. `make` lists the targets.
+
+# The demo and the tests look for the filter under target/.
+override export CARGO_TARGET_DIR := $(CURDIR)/target
+
+WASM := target/wasm32-wasip1/release/toolgate.wasm
+PY := target/venv/bin/python
+# The core needs no host: everything but the filter itself is built and tested without it.
+CORE := --no-default-features --features schema
+# Names the compiler and the linker for the wasm targets, where rustup's own cannot build for them.
+WITH_WASM := . target/wasm-toolchain.env &&
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help build run test lint unit wasm-test e2e bench size schema deny clean prerequisites wasm-toolchain python-env node-env
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: prerequisites wasm-toolchain ## Build the filter: target/wasm32-wasip1/release/toolgate.wasm
+	$(WITH_WASM) cargo build --release --lib --target wasm32-wasip1
+
+run: build python-env ## Run it with a demo server; POLICY=file UPSTREAM=host:port for your own
+	@$(PY) demo/run.py --policy '$(POLICY)' --upstream '$(UPSTREAM)'
+
+test: lint unit wasm-test size e2e ## Everything below down to `e2e`, and the size check
+
+lint: prerequisites wasm-toolchain ## Format and lints, of the core and of the filter
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets $(CORE) -- -D warnings
+	$(WITH_WASM) cargo clippy --lib --target wasm32-wasip1 -- -D warnings
+
+unit: prerequisites ## Tests of the core and the command line, native
+	cargo $(if $(shell cargo nextest --version 2>/dev/null),nextest run,test --all-targets) --workspace $(CORE)
+	cargo test --doc --workspace $(CORE)
+
+wasm-test: wasm-toolchain ## Tests of the core as wasm, in Node
+	runner=$$(scripts/wasm-bindgen-runner) && $(WITH_WASM) \
+	    CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER="$$runner" \
+	    cargo test --target wasm32-unknown-unknown --no-default-features --test core_wasm
+
+e2e: build python-env node-env ## Tests on a real Envoy; PYTEST='-k name' for some of them
+	$(PY) -m pytest tests/envoy $(PYTEST)
+
+size: build ## Size of the filter, and what it asks of its host
+	node scripts/check-module.mjs $(WASM)
+
+bench: build python-env ## Benchmarks of the core, and CPU per request in Envoy with and without the filter
+	cargo bench $(CORE)
+	$(PY) benches/envoy.py
+
+schema: ## Write the policy's JSON schema anew
+	UPDATE_SCHEMA=1 cargo test $(CORE) --test schema
+
+deny: ## Licences, sources and bans of all dependencies (needs `cargo install cargo-deny`)
+	cargo deny --all-features check bans licenses sources
+
+clean: ## Remove what was built and installed here; the cache stays
+	rm -rf target
+
+prerequisites wasm-toolchain python-env node-env:
+	@scripts/$@

@@ -1,0 +1,390 @@
+"""A development identity provider. FOR DEVELOPMENT ONLY: never run it in production, never bind it to a network.
+
+It hands a token for any of its people to whoever asks (`/dev/login` knows no password), tells its clients' secrets
+(`/dev/clients`), and rotates its keys on request (`/dev/rotate`). Therefore it binds to loopback only, answers only
+to loopback names (a web page that rebinds its own name to 127.0.0.1 is turned away), and keeps its keys and secrets
+in memory: they are new at every start.
+
+The rest behaves like a real one: RFC 8414 metadata, RFC 7517 keys, RFC 6749 client credentials, RFC 8693 token
+exchange, RFC 8707 resource indicators, RFC 9068 access tokens. Two form parameters of `/token` are extensions for
+tests: `alg` and `lifetime` (seconds).
+
+Signing is left to joserfc: typed, maintained, on `cryptography` like the MCP SDK itself, and it does keys, key sets
+and thumbprints (PyJWT, which the SDK brings along, builds no JWKS).
+"""
+
+import argparse
+import base64
+import binascii
+import hmac
+import secrets
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote_plus, urlsplit
+
+import uvicorn
+from joserfc import jwt
+from joserfc.errors import JoseError, SecurityWarning
+from joserfc.jwk import ECKey, Key, KeyParameters, KeySet, OKPKey, RSAKey
+from starlette.applications import Starlette
+from starlette.datastructures import FormData
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+# RFC 9864 prefers the name Ed25519, but EdDSA is what identity providers still write into their tokens.
+warnings.filterwarnings("ignore", "EdDSA is deprecated", SecurityWarning)
+
+LIFETIME = 15 * 60
+LONGEST_LIFETIME = 24 * 60 * 60
+LOGIN_LIFETIME = 5 * 60
+KEY_OVERLAP = 2 * 60
+
+CLIENT_CREDENTIALS = "client_credentials"
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
+JWT_TOKEN = "urn:ietf:params:oauth:token-type:jwt"
+
+SCOPES = (
+    "norg:contacts:read",
+    "norg:messaging:write",
+    "norg:messaging:bulk",
+    "norg:booking:write",
+    "norg:booking:modify",
+    "norg:crm:write",
+    "norg:crm:delete",
+    "norg:ads:read",
+    "norg:ads:write",
+)
+
+CLIENT_SCOPES = {
+    "reader": ("norg:contacts:read", "norg:ads:read"),
+    "messaging": ("norg:contacts:read", "norg:messaging:write"),
+    "booking": ("norg:contacts:read", "norg:booking:write", "norg:booking:modify"),
+    "full": SCOPES,
+    "none": (),
+}
+
+NEW_KEY: dict[str, Callable[[KeyParameters], Key]] = {
+    "RS256": lambda parameters: RSAKey.generate_key(2048, parameters, auto_kid=True),
+    "ES256": lambda parameters: ECKey.generate_key("P-256", parameters, auto_kid=True),
+    "EdDSA": lambda parameters: OKPKey.generate_key("Ed25519", parameters, auto_kid=True),
+}
+
+
+@dataclass(frozen=True)
+class Person:
+    """Someone who uses a client. What a role may do is the policy's business, not the token's."""
+
+    subject: str
+    roles: tuple[str, ...]
+    tenant_id: str = "tenant-norg"
+
+    @property
+    def email(self) -> str:
+        """Role-named, like the person."""
+        return f"{self.subject}@norg.example"
+
+
+PEOPLE = {
+    person.subject: person
+    for person in (
+        Person("campaign-manager", ("campaign-managers",)),
+        Person("scheduler", ("schedulers",)),
+        Person("analyst", ("analysts",)),
+        Person("administrator", ("administrators", "campaign-managers", "schedulers")),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Client:
+    """A registered client and the most that it may ask for. Its own tokens name it as their subject."""
+
+    client_id: str
+    scopes: tuple[str, ...]
+    secret: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+
+    def describe(self) -> dict[str, Any]:
+        """The client as `/dev/clients` shows it."""
+        return {
+            "client_id": self.client_id,
+            "client_secret": self.secret,
+            "scopes": list(self.scopes),
+            "subject": self.client_id,
+        }
+
+
+class OAuthError(Exception):
+    """A refusal that the client is told about, RFC 6749 section 5.2."""
+
+    def __init__(self, code: str, description: str, status: int = 400) -> None:
+        super().__init__(description)
+        self.code, self.description, self.status = code, description, status
+
+
+class KeyRing:
+    """One signing key per algorithm, and the retired ones for as long as they stay published."""
+
+    def __init__(self) -> None:
+        self._current = self._generate()
+        self._retired: list[tuple[float, Key]] = []
+
+    @staticmethod
+    def _generate() -> dict[str, Key]:
+        return {alg: new_key({"use": "sig", "alg": alg}) for alg, new_key in NEW_KEY.items()}
+
+    def rotate(self, *, drop: bool) -> None:
+        """Sign with new keys from now on. A dropped key is gone at once, as after a leak."""
+        until = time.time() + KEY_OVERLAP
+        self._retired = [] if drop else [*self._published_retired(), *((until, key) for key in self._current.values())]
+        self._current = self._generate()
+
+    def _published_retired(self) -> list[tuple[float, Key]]:
+        return [(until, key) for until, key in self._retired if until > time.time()]
+
+    def published(self) -> KeySet:
+        """The keys that a signature may be verified with."""
+        return KeySet([*self._current.values(), *(key for _, key in self._published_retired())])
+
+    def sign(self, alg: str, typ: str, claims: dict[str, Any]) -> str:
+        """A compact JWS over the claims."""
+        if alg not in self._current:
+            raise OAuthError("invalid_request", f"alg must be one of {', '.join(self._current)}")
+        key = self._current[alg]
+        return jwt.encode({"alg": alg, "typ": typ, "kid": key.kid}, claims, key, algorithms=[alg])
+
+    def verify(self, token: str) -> jwt.Token:
+        """The token, when one of the published keys signed it."""
+        return jwt.decode(token, self.published(), algorithms=list(self._current))
+
+
+class IdentityProvider:
+    """The endpoints, over one set of clients and keys."""
+
+    def __init__(self, issuer: str, default_resource: str) -> None:
+        self.issuer = issuer
+        self.default_resource = default_resource
+        self.keys = KeyRing()
+        self.clients = {name: Client(f"demo-{name}", scopes) for name, scopes in CLIENT_SCOPES.items()}
+
+    def app(self) -> Starlette:
+        """The provider as an ASGI application."""
+        return Starlette(
+            routes=[
+                # The OpenID and the OAuth document differ in name only: clients look for either.
+                Route("/.well-known/openid-configuration", self.metadata),
+                Route("/.well-known/oauth-authorization-server", self.metadata),
+                Route("/jwks", self.jwks),
+                Route("/authorize", self.authorize),
+                Route("/token", self.token, methods=["POST"]),
+                Route("/dev/login", self.login, methods=["POST"]),
+                Route("/dev/rotate", self.rotate, methods=["POST"]),
+                Route("/dev/clients", self.list_clients),
+            ],
+            middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])],
+            exception_handlers={OAuthError: refuse},
+        )
+
+    async def metadata(self, request: Request) -> Response:
+        """RFC 8414, section 3, and OpenID Connect Discovery 1.0 as far as a provider without a login page can."""
+        return JSONResponse(
+            {
+                "issuer": self.issuer,
+                # No response type is supported, but clients of the official SDK insist on the member.
+                "authorization_endpoint": f"{self.issuer}/authorize",
+                "token_endpoint": f"{self.issuer}/token",
+                "jwks_uri": f"{self.issuer}/jwks",
+                "grant_types_supported": [CLIENT_CREDENTIALS, TOKEN_EXCHANGE],
+                "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+                "response_types_supported": [],
+                "subject_types_supported": ["public"],
+                "id_token_signing_alg_values_supported": list(NEW_KEY),
+                "scopes_supported": list(SCOPES),
+            }
+        )
+
+    async def jwks(self, request: Request) -> Response:
+        """RFC 7517: every key that may still verify something."""
+        return JSONResponse(self.keys.published().as_dict(private=False), media_type="application/jwk-set+json")
+
+    async def authorize(self, request: Request) -> Response:
+        """RFC 6749 section 4.1.2.1: people sign in at /dev/login, there is no page."""
+        raise OAuthError("unsupported_response_type", "this provider has no login page: see /dev/login")
+
+    async def token(self, request: Request) -> Response:
+        """RFC 6749 section 4.4 and RFC 8693."""
+        form = await request.form()
+        client = self._authenticate(request, form)
+        grant = form.get("grant_type")
+        if grant is None:
+            raise OAuthError("invalid_request", "grant_type is missing")
+        if grant == CLIENT_CREDENTIALS:
+            return no_store(self._access_token(form, client, {"sub": client.client_id}))
+        if grant == TOKEN_EXCHANGE:
+            answer = self._access_token(form, client, self._person_claims(form, client))
+            return no_store(answer | {"issued_token_type": ACCESS_TOKEN})
+        raise OAuthError("unsupported_grant_type", f"use {CLIENT_CREDENTIALS} or {TOKEN_EXCHANGE}")
+
+    async def login(self, request: Request) -> Response:
+        """Development only: a subject token for the exchange, for anyone who names a person."""
+        form = await request.form()
+        person = PEOPLE.get(str(form.get("person", "")))
+        if person is None:
+            raise OAuthError("invalid_request", f"person must be one of {', '.join(PEOPLE)}")
+        claims = self._registered_claims(person.subject, [self.issuer], LOGIN_LIFETIME)
+        return no_store(
+            {
+                "subject_token": self.keys.sign("RS256", "JWT", claims),
+                "subject_token_type": JWT_TOKEN,
+                "expires_in": LOGIN_LIFETIME,
+            }
+        )
+
+    async def rotate(self, request: Request) -> Response:
+        """Development only: new keys; `?drop=1` takes the old ones out of the JWKS at once."""
+        self.keys.rotate(drop=request.query_params.get("drop") == "1")
+        return await self.jwks(request)
+
+    async def list_clients(self, request: Request) -> Response:
+        """Development only: the clients with their secrets, for scripts that were not there at the start."""
+        return no_store({name: client.describe() for name, client in self.clients.items()})
+
+    def _authenticate(self, request: Request, form: FormData) -> Client:
+        """client_secret_basic or client_secret_post, not both (RFC 6749 section 2.3)."""
+        authorization = request.headers.get("authorization")
+        if authorization is None:
+            client_id, secret = str(form.get("client_id", "")), str(form.get("client_secret", ""))
+        elif "client_secret" in form:
+            raise OAuthError("invalid_request", "more than one way of client authentication")
+        else:
+            client_id, secret = basic_credentials(authorization)
+        for client in self.clients.values():
+            if client.client_id == client_id and hmac.compare_digest(client.secret.encode(), secret.encode()):
+                return client
+        raise OAuthError("invalid_client", "unknown client or wrong secret", status=401)
+
+    def _person_claims(self, form: FormData, client: Client) -> dict[str, Any]:
+        """Claims of a person who uses the client: the subject token says who, the client says through what."""
+        if form.get("subject_token_type") not in (JWT_TOKEN, ACCESS_TOKEN):
+            raise OAuthError("invalid_request", f"subject_token_type must be {JWT_TOKEN}")
+        person = self._person_of(str(form.get("subject_token", "")))
+        return {
+            "sub": person.subject,
+            "email": person.email,
+            "roles": list(person.roles),
+            "tenant_id": person.tenant_id,
+            "act": {"sub": client.client_id},
+        }
+
+    def _person_of(self, subject_token: str) -> Person:
+        """The person that `/dev/login` made this token for."""
+        expected = jwt.JWTClaimsRegistry(
+            iss={"essential": True, "value": self.issuer},
+            aud={"essential": True, "value": self.issuer},
+            exp={"essential": True},
+            sub={"essential": True, "values": list(PEOPLE)},
+        )
+        try:
+            claims = self.keys.verify(subject_token).claims
+            expected.validate(claims)
+        except (JoseError, ValueError) as error:
+            # RFC 8693 section 2.2.2 wants this code for a subject token that is not accepted.
+            raise OAuthError("invalid_request", "subject_token is not valid") from error
+        return PEOPLE[claims["sub"]]
+
+    def _access_token(self, form: FormData, client: Client, claims: dict[str, Any]) -> dict[str, Any]:
+        """RFC 9068, wrapped in a token response."""
+        scopes = granted_scopes(form, client)
+        lifetime = requested_lifetime(form)
+        # RFC 6749 has no empty scope, so a token without rights carries no scope claim at all.
+        scope = {"scope": " ".join(scopes)} if scopes else {}
+        audience = requested_resources(form) or [self.default_resource]
+        claims = self._registered_claims(claims["sub"], audience, lifetime) | claims | scope
+        token = self.keys.sign(str(form.get("alg", "RS256")), "at+jwt", claims | {"client_id": client.client_id})
+        return {"access_token": token, "token_type": "Bearer", "expires_in": lifetime} | scope
+
+    def _registered_claims(self, subject: str, audience: Sequence[str], lifetime: int) -> dict[str, Any]:
+        """The claims that RFC 7519 registers. A single audience is written as a string, as most providers do."""
+        now = int(time.time())
+        return {
+            "iss": self.issuer,
+            "sub": subject,
+            "aud": audience[0] if len(audience) == 1 else list(audience),
+            "exp": now + lifetime,
+            "iat": now,
+            "nbf": now,
+            "jti": str(uuid.uuid4()),
+        }
+
+
+def granted_scopes(form: FormData, client: Client) -> list[str]:
+    """What was asked for, or all that the client may have when it asked for nothing in particular."""
+    requested = str(form.get("scope", "")).split()
+    refused = [scope for scope in requested if scope not in client.scopes]
+    if refused:
+        raise OAuthError("invalid_scope", f"not for this client: {' '.join(refused)}")
+    return list(dict.fromkeys(requested)) or list(client.scopes)
+
+
+def requested_resources(form: FormData) -> list[str]:
+    """RFC 8707: absolute URIs without a fragment. Any is accepted, so that tests can ask for a wrong one."""
+    resources = [str(resource) for resource in form.getlist("resource")]
+    for resource in resources:
+        if not urlsplit(resource).scheme or "#" in resource:
+            raise OAuthError("invalid_target", "resource must be an absolute URI without a fragment")
+    return resources
+
+
+def requested_lifetime(form: FormData) -> int:
+    """The `lifetime` extension: tests need tokens that are about to expire, and some that live too long."""
+    lifetime = str(form.get("lifetime", LIFETIME))
+    if not (lifetime.isdecimal() and 1 <= int(lifetime) <= LONGEST_LIFETIME):
+        raise OAuthError("invalid_request", f"lifetime must be 1 to {LONGEST_LIFETIME} seconds")
+    return int(lifetime)
+
+
+def basic_credentials(authorization: str) -> tuple[str, str]:
+    """RFC 6749 section 2.3.1: both halves are form-encoded inside the Basic credentials."""
+    scheme, _, encoded = authorization.partition(" ")
+    try:
+        user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        scheme = ""
+    if scheme.lower() != "basic":
+        raise OAuthError("invalid_client", "use HTTP Basic", status=401)
+    return unquote_plus(user), unquote_plus(password)
+
+
+def no_store(body: dict[str, Any], status: int = 200) -> JSONResponse:
+    """Credentials must not stay in a cache (RFC 6749 section 5.1)."""
+    return JSONResponse(body, status, headers={"cache-control": "no-store"})
+
+
+async def refuse(request: Request, error: Exception) -> Response:
+    """An OAuth error response; a client that failed to authenticate is also told how."""
+    assert isinstance(error, OAuthError)
+    response = no_store({"error": error.code, "error_description": error.description}, error.status)
+    if error.status == 401:
+        response.headers["www-authenticate"] = 'Basic realm="token"'
+    return response
+
+
+def main() -> None:
+    """Serve on loopback; there is deliberately no option for another address."""
+    parser = argparse.ArgumentParser(description="Development identity provider. Never for production.")
+    parser.add_argument("--port", type=int, default=10001)
+    parser.add_argument("--resource", default="http://127.0.0.1:10000/mcp", help="audience when none is asked for")
+    arguments = parser.parse_args()
+    provider = IdentityProvider(f"http://127.0.0.1:{arguments.port}", arguments.resource)
+    uvicorn.run(provider.app(), host="127.0.0.1", port=arguments.port, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()

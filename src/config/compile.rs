@@ -1,0 +1,222 @@
+//! From what was written to what it means: the only way to get a policy that decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::ConfigError;
+use super::check::{each, known_scope};
+use super::document::{AuthorizationForwarding, PolicyDocument, ProtocolDocument, Risk};
+use super::issuers::issuers;
+use super::rules::rule_set;
+use crate::json;
+use crate::jwt::{KeySource, TrustedIssuer};
+use crate::limits;
+use crate::mcp::{Revision, RevisionSet};
+use crate::oauth::{ResourceMetadata, ResourceUri};
+use crate::policy::{RuleSet, ScopeCatalogue, is_scope_token};
+use crate::units::ByteCount;
+
+/// A policy that was checked as a whole, in the form that requests are held against.
+#[derive(Debug)]
+pub struct CompiledPolicy {
+    /// The protected resource.
+    pub resource: ResourceUri,
+    /// URL of its metadata document.
+    pub metadata_url: String,
+    /// The metadata document.
+    pub metadata: Value,
+    /// Scopes of the 401 challenge, separated by blanks; may be empty.
+    pub initial_scopes: String,
+    /// Revisions that clients may speak.
+    pub revisions: RevisionSet,
+    /// Largest request body.
+    pub max_request_bytes: ByteCount,
+    /// Web origins whose pages may call.
+    pub allowed_origins: BTreeSet<String>,
+    /// Whose tokens are accepted.
+    pub issuers: Vec<TrustedIssuer>,
+    /// Where the keys of each issuer come from, in the same order.
+    pub key_sources: Vec<(KeySource, Option<KeyFetch>)>,
+    /// Scopes that no token may carry.
+    pub refused_scopes: BTreeSet<String>,
+    /// Who may call what.
+    pub rules: RuleSet,
+    /// Whether the upstream gets the token.
+    pub keeps_authorization: bool,
+    /// SHA-256 of the document in canonical form, in hexadecimal.
+    pub digest: String,
+}
+
+/// How to fetch a key set.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeyFetch {
+    /// Envoy cluster.
+    pub cluster: String,
+    /// `:authority` of the request.
+    pub authority: String,
+    /// `:path` of the request.
+    pub path: String,
+}
+
+impl CompiledPolicy {
+    /// Reads and compiles a policy document.
+    ///
+    /// # Errors
+    /// The first defect, with its JSON path and what to do about it.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, ConfigError> {
+        let syntax = |error: &serde_json::Error| ConfigError::new(".", error.to_string(), "write valid JSON or YAML");
+        json::parse(bytes, json::Checked::to_depth(limits::MAX_JSON_DEPTH)).map_err(|error| syntax(&error))?;
+        let value: Value = serde_json::from_slice(bytes).map_err(|error| syntax(&error))?;
+        let digest = digest(&value);
+        let document: PolicyDocument = serde_path_to_error::deserialize(value).map_err(|error| {
+            ConfigError::new(
+                error.path().to_string(),
+                error.inner().to_string(),
+                "see the policy reference in README.md",
+            )
+        })?;
+        Self::compile(document, digest)
+    }
+
+    fn compile(document: PolicyDocument, digest: String) -> Result<Self, ConfigError> {
+        let PolicyDocument {
+            version: _,
+            resource,
+            protocol,
+            authentication,
+            scopes,
+            refused_scopes,
+            rules,
+            forwarding,
+        } = document;
+        let uri = ResourceUri::parse(&resource.uri).map_err(|problem| {
+            ConfigError::new("resource.uri", problem, "write the URL of the MCP endpoint as clients use it")
+        })?;
+        let implied: BTreeMap<String, Vec<String>> =
+            scopes.iter().map(|(name, scope)| (name.clone(), scope.implies.clone())).collect();
+        let catalogue = scope_catalogue(&implied)?;
+        let initial_scopes = match resource.initial_scopes {
+            Some(names) => {
+                each("resource.initial_scopes", &names, |path, name| known_scope(&catalogue, path, name))?;
+                names
+            }
+            None => scopes.iter().filter(|(_, scope)| scope.risk == Risk::Low).map(|(name, _)| name.clone()).collect(),
+        };
+        each("refused_scopes", &refused_scopes, |path, name| refused_scope(&catalogue, path, name))?;
+        let (issuers, key_sources) = issuers(authentication.jwt, &uri)?;
+        let (revisions, max_request_bytes, allowed_origins) = protocol_settings(protocol)?;
+        let longest = issuers.iter().map(|issuer| issuer.max_lifetime).max().unwrap_or_default();
+        let rules = rule_set(&rules, catalogue, longest)?;
+        let metadata = ResourceMetadata {
+            resource: uri.as_str(),
+            authorization_servers: issuers.iter().map(|issuer| issuer.issuer.as_str()).collect(),
+            scopes_supported: &initial_scopes,
+            bearer_methods_supported: ["header"],
+            resource_name: resource.name.as_deref(),
+        };
+        Ok(Self {
+            metadata_url: uri.metadata_url(),
+            metadata: serde_json::to_value(&metadata).unwrap_or_default(),
+            initial_scopes: initial_scopes.join(" "),
+            resource: uri,
+            revisions,
+            max_request_bytes,
+            allowed_origins,
+            issuers,
+            key_sources,
+            refused_scopes: refused_scopes.into_iter().collect(),
+            rules,
+            keeps_authorization: forwarding.authorization == AuthorizationForwarding::Keep,
+            digest,
+        })
+    }
+}
+
+/// SHA-256 over the document with sorted members and whole doubles written as integers: the same for every way that a
+/// control plane delivers it.
+fn digest(document: &Value) -> String {
+    fn canonical(value: &Value) -> Value {
+        match value {
+            Value::Number(number) => match number.as_f64() {
+                Some(double) if double.fract() == 0.0 && double.abs() < 9e15 => {
+                    format!("{double:.0}").parse::<i64>().map_or_else(|_| value.clone(), Value::from)
+                }
+                _ => value.clone(),
+            },
+            Value::Array(elements) => elements.iter().map(canonical).collect(),
+            Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), canonical(value))).collect(),
+            Value::Null | Value::Bool(_) | Value::String(_) => value.clone(),
+        }
+    }
+    let hash = hmac_sha256::Hash::hash(canonical(document).to_string().as_bytes());
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn scope_catalogue(implied: &BTreeMap<String, Vec<String>>) -> Result<ScopeCatalogue, ConfigError> {
+    if implied.len() > limits::MAX_SCOPES {
+        return Err(ConfigError::new(
+            "scopes",
+            format!("more than {} scopes", limits::MAX_SCOPES),
+            "split the policy by resource",
+        ));
+    }
+    let catalogue = ScopeCatalogue::new(implied);
+    for (name, implies) in implied {
+        let path = format!("scopes.{name}");
+        if !is_scope_token(name) {
+            return Err(ConfigError::new(
+                path,
+                "not a scope token",
+                "use visible ASCII without blank, quote, backslash",
+            ));
+        }
+        each(&format!("{path}.implies"), implies, |path, name| known_scope(&catalogue, path, name))?;
+        if catalogue.is_cyclic(name, implies) {
+            return Err(ConfigError::new(
+                format!("{path}.implies"),
+                "the scope implies itself through others",
+                "remove one of the implications",
+            ));
+        }
+    }
+    Ok(catalogue)
+}
+
+fn refused_scope(catalogue: &ScopeCatalogue, path: String, name: &str) -> Result<(), ConfigError> {
+    if !is_scope_token(name) {
+        return Err(ConfigError::new(path, "not a scope token", "use visible ASCII without blank, quote, backslash"));
+    }
+    if catalogue.contains(name) {
+        let problem = format!("`{name}` is declared under `scopes` too, and no token with it would be accepted");
+        return Err(ConfigError::new(path, problem, "remove it from one of the two"));
+    }
+    Ok(())
+}
+
+fn protocol_settings(protocol: ProtocolDocument) -> Result<(RevisionSet, ByteCount, BTreeSet<String>), ConfigError> {
+    let revisions: RevisionSet = match protocol.revisions {
+        None => Revision::ALL.into_iter().collect(),
+        Some(revisions) if revisions.is_empty() => {
+            return Err(ConfigError::new("protocol.revisions", "is empty", "name at least one revision"));
+        }
+        Some(revisions) => revisions.into_iter().collect(),
+    };
+    let max = protocol.max_request_bytes.unwrap_or(limits::DEFAULT_REQUEST_BYTES);
+    if max > limits::MAX_REQUEST_BYTES || max == ByteCount::new(0) {
+        let remedy = format!("choose a value from 1 to {}", limits::MAX_REQUEST_BYTES.get());
+        return Err(ConfigError::new("protocol.max_request_bytes", "is out of bounds", remedy));
+    }
+    each("protocol.allowed_origins", &protocol.allowed_origins, |path, origin| {
+        let is_origin = ["https://", "http://"].iter().filter_map(|scheme| origin.strip_prefix(scheme)).any(|host| {
+            !host.is_empty()
+                && !host.contains(['/', '?', '#', '@', '*', ' '])
+                && host.bytes().all(|byte| byte.is_ascii_graphic() && !byte.is_ascii_uppercase())
+        });
+        if is_origin {
+            return Ok(());
+        }
+        Err(ConfigError::new(path, "not a web origin", "write scheme, host in lower case and port, with no path"))
+    })?;
+    Ok((revisions, max, protocol.allowed_origins.into_iter().collect()))
+}

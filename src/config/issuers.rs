@@ -1,0 +1,126 @@
+//! Issuers, and where their keys come from.
+
+use std::collections::BTreeSet;
+
+use super::check::{non_empty, within};
+use super::document::{IssuerDocument, JwksDocument};
+use super::{ConfigError, KeyFetch};
+use crate::jwt::{ClaimNames, KeySet, KeySource, TokenType, TrustedIssuer};
+use crate::limits;
+use crate::oauth::ResourceUri;
+use crate::units::Seconds;
+
+/// Issuers, and in the same order the sources of their keys.
+pub(super) type Issuers = (Vec<TrustedIssuer>, Vec<(KeySource, Option<KeyFetch>)>);
+
+pub(super) fn issuers(documents: Vec<IssuerDocument>, resource: &ResourceUri) -> Result<Issuers, ConfigError> {
+    if documents.is_empty() || documents.len() > limits::MAX_ISSUERS {
+        let remedy = format!("list 1 to {} issuers", limits::MAX_ISSUERS);
+        return Err(ConfigError::new("authentication.jwt", "no usable list of issuers", remedy));
+    }
+    let mut names = BTreeSet::new();
+    let mut issuers = Vec::with_capacity(documents.len());
+    let mut sources = Vec::with_capacity(documents.len());
+    for (index, document) in documents.into_iter().enumerate() {
+        let path = format!("authentication.jwt[{index}]");
+        if !names.insert(document.issuer.clone()) {
+            return Err(ConfigError::new(format!("{path}.issuer"), "is listed twice", "merge the two entries"));
+        }
+        sources.push(key_source(&format!("{path}.jwks"), &document)?);
+        issuers.push(issuer(&path, document, resource)?);
+    }
+    Ok((issuers, sources))
+}
+
+fn issuer(path: &str, document: IssuerDocument, resource: &ResourceUri) -> Result<TrustedIssuer, ConfigError> {
+    if document.issuer.is_empty() || document.issuer.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        let remedy = "write the issuer identifier exactly as its tokens and its metadata have it";
+        return Err(ConfigError::new(format!("{path}.issuer"), "is empty or has blanks", remedy));
+    }
+    if document.algorithms.is_empty() {
+        let remedy = "list the algorithms that the issuer signs with";
+        return Err(ConfigError::new(format!("{path}.algorithms"), "is empty", remedy));
+    }
+    let max_lifetime = document.max_lifetime.unwrap_or(limits::DEFAULT_TOKEN_LIFETIME);
+    within(&format!("{path}.max_lifetime"), max_lifetime, Seconds::new(1), limits::MAX_TOKEN_LIFETIME)?;
+    let audiences = document.audiences.unwrap_or_else(|| vec![resource.as_str().to_owned()]);
+    non_empty(&format!("{path}.audiences"), &audiences)?;
+    let token_types = match document.token_types {
+        None => TokenType::of_access_tokens(),
+        Some(names) => token_types(&format!("{path}.token_types"), &names)?,
+    };
+    let defaults = ClaimNames::default();
+    let client_id = document.claims.client_id.unwrap_or(defaults.client_id);
+    let scopes = document.claims.scopes.unwrap_or(defaults.scopes);
+    non_empty(&format!("{path}.claims.client_id"), &client_id)?;
+    non_empty(&format!("{path}.claims.scopes"), &scopes)?;
+    Ok(TrustedIssuer {
+        issuer: document.issuer,
+        audiences,
+        algorithms: document.algorithms,
+        token_types,
+        max_lifetime,
+        claims: ClaimNames { client_id, scopes },
+    })
+}
+
+fn token_types(path: &str, names: &[String]) -> Result<Vec<TokenType>, ConfigError> {
+    non_empty(path, names)?;
+    let parse = |(index, name): (usize, &String)| {
+        TokenType::parse(name).map_err(|error| {
+            ConfigError::new(
+                format!("{path}[{index}]"),
+                error.to_string(),
+                "write `at+jwt`, `JWT` or another `+jwt` type",
+            )
+        })
+    };
+    names.iter().enumerate().map(parse).collect()
+}
+
+fn key_source(path: &str, document: &IssuerDocument) -> Result<(KeySource, Option<KeyFetch>), ConfigError> {
+    let JwksDocument { cluster, path: jwks_path, authority, refresh, max_stale, inline } = &document.jwks;
+    if let Some(keys) = inline {
+        if cluster.is_some() || jwks_path.is_some() || authority.is_some() || refresh.is_some() || max_stale.is_some() {
+            return Err(ConfigError::new(path, "has `inline` and fields of a fetch", "keep one of the two"));
+        }
+        let unusable =
+            |problem: String| ConfigError::new(format!("{path}.inline"), problem, "write a JWK Set of public keys");
+        let keys = KeySet::parse(keys.to_string().as_bytes()).map_err(|error| unusable(error.to_string()))?;
+        if keys.keys().is_empty() {
+            return Err(unusable("no usable key".to_owned()));
+        }
+        return Ok((KeySource::Inline(keys), None));
+    }
+    let (Some(cluster), Some(jwks_path)) = (cluster.as_deref(), jwks_path.as_deref()) else {
+        return Err(ConfigError::new(path, "has no key source", "give `cluster` and `path`, or `inline`"));
+    };
+    if cluster.is_empty() {
+        return Err(ConfigError::new(format!("{path}.cluster"), "is empty", "name an Envoy cluster"));
+    }
+    if !jwks_path.starts_with('/') || !jwks_path.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(ConfigError::new(format!("{path}.path"), "is not a path", "write a path that starts with `/`"));
+    }
+    let authority = match authority {
+        Some(authority) => authority.clone(),
+        None => host_of(&document.issuer).unwrap_or_else(|| cluster.to_owned()),
+    };
+    if authority.is_empty() || !authority.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(ConfigError::new(
+            format!("{path}.authority"),
+            "is not a host",
+            "write a host with an optional port",
+        ));
+    }
+    let refresh = refresh.unwrap_or(limits::DEFAULT_JWKS_REFRESH);
+    let max_stale = max_stale.unwrap_or(limits::DEFAULT_JWKS_MAX_STALE);
+    within(&format!("{path}.refresh"), refresh, limits::MIN_JWKS_REFRESH, limits::MAX_JWKS_MAX_STALE)?;
+    within(&format!("{path}.max_stale"), max_stale, refresh, limits::MAX_JWKS_MAX_STALE)?;
+    let fetch = KeyFetch { cluster: cluster.to_owned(), authority, path: jwks_path.to_owned() };
+    Ok((KeySource::Fetched { refresh, max_stale }, Some(fetch)))
+}
+
+fn host_of(issuer: &str) -> Option<String> {
+    let uri: ::http::Uri = issuer.parse().ok()?;
+    uri.authority().map(|authority| authority.as_str().to_owned())
+}

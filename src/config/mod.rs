@@ -1,0 +1,12 @@
+//! The policy document: what operators write, checked and compiled into what requests are held against.
+
+mod check;
+mod compile;
+mod document;
+mod error;
+mod issuers;
+mod rules;
+
+pub use compile::{CompiledPolicy, KeyFetch};
+pub use document::PolicyDocument;
+pub use error::ConfigError;

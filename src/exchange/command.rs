@@ -1,0 +1,75 @@
+//! What the host is asked to do.
+
+use crate::http::LocalReply;
+use crate::jwt::IssuerIndex;
+
+/// Something to be done, in the order given.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Command {
+    /// Change the request's headers before it goes upstream.
+    EditRequestHeaders(HeaderEdits),
+    /// Change the answer's headers before it goes to the client.
+    EditResponseHeaders(HeaderEdits),
+    /// Answer in place of the upstream. At most once per exchange.
+    Reply(LocalReply),
+    /// Report [`super::Event::KeysSettled`] once the fetch of this issuer's keys has ended.
+    AwaitKeys(IssuerIndex),
+    /// Count a decision. Exactly once for an exchange that is decided.
+    Decided {
+        /// What was decided.
+        verdict: Verdict,
+        /// Stable reason code.
+        reason: &'static str,
+    },
+    /// Count an upstream that did not accept what the gateway let through.
+    UpstreamRefused,
+}
+
+/// What was decided.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// The request went upstream.
+    Allow,
+    /// It did not.
+    Deny,
+    /// It was not for the upstream: metadata, preflight.
+    Serve,
+}
+
+impl Verdict {
+    /// Its name in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Serve => "serve",
+        }
+    }
+}
+
+/// Changes of a header list, in this order.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct HeaderEdits {
+    /// Names of which every value goes.
+    pub remove: Vec<Vec<u8>>,
+    /// Names and values that are set, in place of any values there.
+    pub set: Vec<(&'static str, String)>,
+    /// Names and values that come after any values there.
+    pub add: Vec<(&'static str, String)>,
+}
+
+impl HeaderEdits {
+    /// Nothing to change.
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
+    }
+}
+
+/// Whether the message at hand may move on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Flow {
+    /// Not yet, or never.
+    Hold,
+    /// Now.
+    Pass,
+}

@@ -1,0 +1,35 @@
+//! What can happen to an exchange.
+
+use crate::http::HeaderList;
+
+/// Something that the host reported about an exchange.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The request's headers arrived.
+    RequestHeaders {
+        /// All of them.
+        headers: HeaderList,
+        /// No body and no trailers follow.
+        end_of_stream: bool,
+    },
+    /// More of the body arrived; the proxy holds it.
+    RequestBody {
+        /// Bytes held so far.
+        buffered: usize,
+    },
+    /// The request is complete, by its last body byte or its trailers.
+    RequestComplete {
+        /// The whole body.
+        body: &'a [u8],
+    },
+    /// A fetch of keys that this exchange waits for has ended, well or badly. If the request was complete before,
+    /// [`Self::RequestComplete`] is to follow again, as the exchange keeps no body.
+    KeysSettled,
+    /// The answer's headers arrived, from the upstream or from the proxy itself.
+    ResponseHeaders {
+        /// All of them.
+        headers: HeaderList,
+    },
+    /// The host refused something that the decision depends on.
+    HostFailure,
+}

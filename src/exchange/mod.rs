@@ -1,0 +1,157 @@
+//! One HTTP exchange as a state machine: events in, commands out.
+//!
+//! ```text
+//! RequestHeaders ─ path, origin, metadata, credential ─┬─ reply ──────────────────────────────► Closed
+//!                                                      ├─ keys unknown: AwaitKeys ─ KeysSettled ┐
+//!                                                      └─ ExpectBody ◄──────────────────────────┘
+//! RequestComplete ─ strict parse, classify, decide ────┬─ Deny: reply ────────────────────────► Closed
+//!                                                      └─ Permit: header edits, pass ─────────► Forwarded
+//! ResponseHeaders ─ the upstream's own challenge is replaced; bodies stream through
+//! ```
+//!
+//! Nothing here calls the host, reads a clock or draws a random number, so every order of events can be tested. The
+//! only way to `Flow::Pass` a request leads through a [`crate::policy::Permit`]; an event out of phase denies.
+
+mod admit;
+mod answer;
+mod command;
+mod event;
+mod hygiene;
+mod request;
+mod response;
+
+pub use command::{Command, Flow, HeaderEdits, Verdict};
+pub use event::Event;
+
+use std::fmt;
+
+use crate::config::CompiledPolicy;
+use crate::jwt::{KeyRing, SignatureVerifier, TokenCache};
+use crate::policy::Permit;
+use crate::units::UnixSeconds;
+
+/// What the answer to an exchange depends on besides its events.
+#[expect(missing_debug_implementations, reason = "a verifier has nothing to show")]
+pub struct Surroundings<'a> {
+    /// The policy in force when the exchange began.
+    pub policy: &'a CompiledPolicy,
+    /// The issuers' keys as this worker knows them.
+    pub keys: &'a mut KeyRing,
+    /// Tokens verified before.
+    pub tokens: &'a mut TokenCache,
+    /// How signatures are checked.
+    pub verifier: &'a dyn SignatureVerifier,
+    /// Now.
+    pub now: UnixSeconds,
+}
+
+/// Identifies a decision in the answer to the client, towards the upstream, and in records.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DecisionId(u128);
+
+impl DecisionId {
+    /// An id from unique bits.
+    pub const fn new(bits: u128) -> Self {
+        Self(bits)
+    }
+}
+
+impl fmt::Display for DecisionId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:032x}", self.0)
+    }
+}
+
+/// The state of one exchange.
+#[derive(Debug)]
+pub struct Exchange {
+    id: DecisionId,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Nothing seen yet.
+    ExpectHeaders,
+    /// The headers passed; the body is needed for the decision.
+    ExpectBody(Box<admit::Head>),
+    /// The request went upstream.
+    Forwarded {
+        /// The proof that the decision function allowed it.
+        permit: Permit,
+        /// The allowed web origin that asked, for the CORS headers of the answer.
+        origin: Option<String>,
+    },
+    /// Answered by the gateway.
+    Closed,
+}
+
+impl Exchange {
+    /// An exchange of which nothing is known yet.
+    pub const fn new(id: DecisionId) -> Self {
+        Self { id, phase: Phase::ExpectHeaders }
+    }
+
+    /// Takes in what happened; appends to `commands` what is to be done, in that order, and says whether the message
+    /// at hand may move on.
+    pub fn handle(
+        &mut self,
+        event: Event<'_>,
+        surroundings: &mut Surroundings<'_>,
+        commands: &mut Vec<Command>,
+    ) -> Flow {
+        let phase = std::mem::replace(&mut self.phase, Phase::Closed);
+        let (next, flow) = match (phase, event) {
+            (Phase::ExpectHeaders, Event::RequestHeaders { headers, end_of_stream }) => {
+                request::on_headers(self.id, &headers, end_of_stream, surroundings, commands)
+            }
+            (Phase::ExpectBody(head), Event::RequestBody { buffered }) => {
+                request::on_body_progress(self.id, head, buffered, surroundings, commands)
+            }
+            (Phase::ExpectBody(head), Event::RequestComplete { body }) => {
+                request::on_complete(self.id, *head, body, surroundings, commands)
+            }
+            (Phase::ExpectBody(head), Event::KeysSettled) => {
+                request::on_keys_settled(self.id, *head, surroundings, commands)
+            }
+            (Phase::Forwarded { permit, origin }, Event::ResponseHeaders { headers }) => {
+                response::on_headers(self.id, permit, origin, &headers, commands)
+            }
+            // The upstream may answer before it has read the whole request.
+            (Phase::Forwarded { permit, origin }, Event::RequestBody { .. } | Event::RequestComplete { .. }) => {
+                (Phase::Forwarded { permit, origin }, Flow::Pass)
+            }
+            // Waiting is over for another reason.
+            (phase @ (Phase::Forwarded { .. } | Phase::Closed), Event::KeysSettled) => (phase, Flow::Hold),
+            // The answer is the gateway's or the proxy's own, and the request's last word: nothing can be forwarded now.
+            (Phase::ExpectHeaders | Phase::ExpectBody(_) | Phase::Closed, Event::ResponseHeaders { .. }) => {
+                (Phase::Closed, Flow::Pass)
+            }
+            (Phase::Closed, _) => (Phase::Closed, Flow::Hold),
+            (Phase::ExpectHeaders | Phase::ExpectBody(_), Event::HostFailure)
+            | (Phase::ExpectHeaders, _)
+            | (Phase::ExpectBody(_), Event::RequestHeaders { .. }) => request::refuse_broken_host(self.id, commands),
+            // Nothing of the answer has been sent yet: it cannot be read, so it cannot be passed on.
+            (Phase::Forwarded { .. }, Event::RequestHeaders { .. } | Event::HostFailure) => {
+                response::refuse_broken_host(self.id, commands)
+            }
+        };
+        self.phase = next;
+        flow
+    }
+
+    /// Ends the exchange, because the host did not carry out a command and the adapter has answered for it.
+    pub fn abandon(&mut self) {
+        self.phase = Phase::Closed;
+    }
+
+    /// Whether the request's body matters for the decision.
+    pub const fn expects_body(&self) -> bool {
+        matches!(self.phase, Phase::ExpectBody(_))
+    }
+
+    /// The id of the decision about this exchange.
+    pub const fn id(&self) -> DecisionId {
+        self.id
+    }
+}

@@ -1,0 +1,171 @@
+//! From the first header to the decision.
+//!
+//! The order of the checks is part of the contract: path, origin, method, credential, media type and size, strict
+//! parse, revision and headers, method table, target, rules. The first that fails answers.
+
+use super::admit::{self, Caller, Head, HttpMethod};
+use super::answer::{self, DECISION_HEADER};
+use super::command::{Command, Flow, HeaderEdits, Verdict};
+use super::{DecisionId, Phase, Surroundings};
+use crate::http::HeaderList;
+use crate::limits;
+use crate::mcp::{Body, Call, McpHeaders, classify};
+use crate::policy::{AccessRequest, Decision, Permit, decide};
+
+pub(super) fn on_headers(
+    id: DecisionId,
+    headers: &HeaderList,
+    end_of_stream: bool,
+    surroundings: &mut Surroundings<'_>,
+    commands: &mut Vec<Command>,
+) -> (Phase, Flow) {
+    let page = admit::page_origin(headers, surroundings.policy);
+    let origin = page.as_ref().ok().cloned().flatten();
+    let head = match admit::admit(headers, page, surroundings) {
+        Ok(head) => head,
+        Err(answer) => return answer.send(id, origin.as_deref(), commands),
+    };
+    if let Caller::ExpectKeys(issuer) = head.caller {
+        commands.push(Command::AwaitKeys(issuer));
+    }
+    if end_of_stream {
+        return on_complete(id, head, b"", surroundings, commands);
+    }
+    (Phase::ExpectBody(Box::new(head)), Flow::Hold)
+}
+
+pub(super) fn on_body_progress(
+    id: DecisionId,
+    head: Box<Head>,
+    buffered: usize,
+    surroundings: &Surroundings<'_>,
+    commands: &mut Vec<Command>,
+) -> (Phase, Flow) {
+    match check_size(&head, buffered, surroundings) {
+        Ok(()) => (Phase::ExpectBody(head), Flow::Hold),
+        Err(answer) => answer.send(id, head.origin.as_deref(), commands),
+    }
+}
+
+pub(super) fn on_complete(
+    id: DecisionId,
+    head: Head,
+    bytes: &[u8],
+    surroundings: &mut Surroundings<'_>,
+    commands: &mut Vec<Command>,
+) -> (Phase, Flow) {
+    if let Err(answer) = check_size(&head, bytes.len(), surroundings) {
+        return answer.send(id, head.origin.as_deref(), commands);
+    }
+    match head.caller {
+        Caller::Known => {
+            let judged = judge(id, surroundings, &head, bytes);
+            finish(id, judged, head, commands)
+        }
+        // The proxy holds the body meanwhile.
+        Caller::ExpectKeys(_) => (Phase::ExpectBody(Box::new(head)), Flow::Hold),
+    }
+}
+
+/// While the caller is unknown the proxy holds little for it.
+fn check_size(head: &Head, bytes: usize, surroundings: &Surroundings<'_>) -> Result<(), answer::Answer> {
+    match head.caller {
+        _ if bytes > surroundings.policy.max_request_bytes.get() => Err(admit::too_large(surroundings.policy)),
+        Caller::ExpectKeys(_) if bytes > limits::MAX_WAITING_BODY_BYTES => Err(answer::keys_unavailable()),
+        Caller::ExpectKeys(_) | Caller::Known => Ok(()),
+    }
+}
+
+pub(super) fn on_keys_settled(
+    id: DecisionId,
+    mut head: Head,
+    surroundings: &mut Surroundings<'_>,
+    commands: &mut Vec<Command>,
+) -> (Phase, Flow) {
+    if let Err(answer) = admit::identify(&head.token, surroundings) {
+        return answer.send(id, head.origin.as_deref(), commands);
+    }
+    head.caller = Caller::Known;
+    (Phase::ExpectBody(Box::new(head)), Flow::Hold)
+}
+
+/// The host does not do what the decision depends on.
+pub(super) fn refuse_broken_host(id: DecisionId, commands: &mut Vec<Command>) -> (Phase, Flow) {
+    answer::unavailable("The gateway cannot read this request", "host_failure", None).send(id, None, commands)
+}
+
+/// Who may pass, and in which words the upstream learns who it is.
+struct Judged {
+    permit: Permit,
+    edits: HeaderEdits,
+}
+
+fn finish(
+    id: DecisionId,
+    judged: Result<Judged, answer::Answer>,
+    head: Head,
+    commands: &mut Vec<Command>,
+) -> (Phase, Flow) {
+    match judged {
+        Err(answer) => answer.send(id, head.origin.as_deref(), commands),
+        Ok(Judged { permit, mut edits }) => {
+            edits.remove.extend(head.unwanted);
+            commands.push(Command::EditRequestHeaders(edits));
+            commands.push(Command::Decided { verdict: Verdict::Allow, reason: "permitted" });
+            (Phase::Forwarded { permit, origin: head.origin }, Flow::Pass)
+        }
+    }
+}
+
+fn judge(
+    id: DecisionId,
+    surroundings: &mut Surroundings<'_>,
+    head: &Head,
+    bytes: &[u8],
+) -> Result<Judged, answer::Answer> {
+    // Again: the body may have taken its time, and the token expired or lost its key meanwhile.
+    let principal = admit::identify(&head.token, surroundings)?;
+    let policy = surroundings.policy;
+    let token = principal.token();
+    let calls = match head.method {
+        HttpMethod::Post => {
+            let body = Body::parse(bytes).map_err(|error| answer::unreadable(&error))?;
+            classify(body, &head.mcp, &policy.revisions).map_err(|error| answer::Answer::from(error.into_reply()))?
+        }
+        HttpMethod::Get | HttpMethod::Delete if !bytes.is_empty() => {
+            return Err(answer::bad_request(400, "This request must not have a body", "unexpected_body"));
+        }
+        // A stream of an earlier session, or its end: nothing that a rule could name.
+        HttpMethod::Get | HttpMethod::Delete => Vec::new(),
+    };
+    let request =
+        AccessRequest { granted: principal.granted(), token_lifetime: token.lifetime(), calls: calls.as_slice() };
+    match decide(&policy.rules, request) {
+        Decision::Permit(permit) => {
+            let Some(set) = principal.identity_headers() else {
+                return Err(answer::identity_too_long(id, calls.first().and_then(|call| call.id)));
+            };
+            let mut edits = HeaderEdits { set, ..HeaderEdits::default() };
+            edits.set.push((DECISION_HEADER, id.to_string()));
+            edits.remove.extend(unchecked_headers(&head.mcp, &calls));
+            Ok(Judged { permit, edits })
+        }
+        Decision::Deny { call, denial } => {
+            let granted: Vec<&str> = token.scopes().collect();
+            Err(answer::denied(policy, id, &denial, &granted, calls.get(call).and_then(|call| call.id)))
+        }
+    }
+}
+
+/// The headers that mirror the body, as far as they are there and nobody has compared them with it.
+fn unchecked_headers(mcp: &McpHeaders, calls: &[Call<'_>]) -> Vec<Vec<u8>> {
+    let first = calls.first();
+    let mut names = Vec::new();
+    if mcp.method.is_some() && !first.is_some_and(|call| call.revision.is_stateless()) {
+        names.push(b"mcp-method".to_vec());
+    }
+    if mcp.name.is_some() && !first.is_some_and(Call::mirrors_its_name) {
+        names.push(b"mcp-name".to_vec());
+    }
+    names
+}

@@ -1,0 +1,161 @@
+//! The root context: takes in a policy, and keeps the issuers' keys fresh.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
+
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::ContextType;
+
+use super::abi::{self, Buffer};
+use super::gateway::Gateway;
+use super::host::{self, Level};
+use super::key_fetcher::KeyFetcher;
+use super::stream::{Request, Stream, Unconfigured};
+use crate::config::CompiledPolicy;
+use crate::jwt::IssuerIndex;
+use crate::limits;
+
+/// Time between two looks at the keys when nobody waits for them.
+const TICK_MS: u32 = 1000;
+
+/// Time between two looks while another worker fetches keys that are wanted here.
+const POLL_MS: u32 = 50;
+
+/// Time until the next requests are woken when there are more than may be at once.
+const WAKE_MS: u32 = 1;
+
+pub(super) struct Root {
+    context_id: u32,
+    active: Option<Active>,
+    /// Requests that have waited long enough, in the order in which they are woken.
+    to_wake: VecDeque<Weak<RefCell<Request>>>,
+}
+
+struct Active {
+    gateway: Rc<Gateway>,
+    keys: KeyFetcher,
+}
+
+impl Root {
+    pub(super) fn new(context_id: u32) -> Self {
+        Self { context_id, active: None, to_wake: VecDeque::new() }
+    }
+
+    /// Ends the wait for these issuers. Wakes some of the requests and leaves the others to the next tick.
+    ///
+    /// The host resumes and answers requests only when this callback has returned, each of them inside of the one
+    /// before, and a few hundred of them would overflow its stack.
+    fn settle(&mut self, issuers: Vec<IssuerIndex>) {
+        let Some(Active { gateway, .. }) = &self.active else { return };
+        self.to_wake.extend(issuers.into_iter().flat_map(|issuer| gateway.take_waiting(issuer)));
+        let lot = self.to_wake.len().min(limits::MAX_WOKEN_AT_ONCE);
+        for request in self.to_wake.drain(..lot).filter_map(|request| request.upgrade()) {
+            if let Ok(mut request) = request.try_borrow_mut() {
+                request.wake();
+            }
+        }
+        if let Err(error) = abi::set_effective_context(self.context_id) {
+            host::log(Level::Error, &format!("toolgate: the root context is lost: {error}"));
+        }
+        if !self.to_wake.is_empty() {
+            Self::tick_every(WAKE_MS);
+        }
+    }
+
+    fn tick_every(milliseconds: u32) {
+        if let Err(error) = abi::set_tick_period_milliseconds(milliseconds) {
+            host::log(Level::Error, &format!("toolgate: no timer, keys will not be refreshed: {error}"));
+        }
+    }
+}
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize, _: usize) {
+        let Some(Active { gateway, keys }) = &mut self.active else { return };
+        let Ok(now) = host::now() else { return };
+        let settled = keys.answered(gateway, token, headers, body_size, now);
+        self.settle(settled.into_iter().collect());
+    }
+
+    /// Another policy has come, or the worker ends.
+    fn on_done(&mut self) -> bool {
+        if let Some(Active { gateway, keys }) = &self.active {
+            keys.release(gateway);
+        }
+        true
+    }
+}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, size: usize) -> bool {
+        let document = match abi::buffer(Buffer::PluginConfiguration, size) {
+            Ok(document) if !document.is_empty() => document,
+            Ok(_) => {
+                host::log(Level::Error, "toolgate: no policy; put one into the plugin's `configuration`");
+                return false;
+            }
+            Err(error) => {
+                host::log(Level::Error, &format!("toolgate: the policy cannot be read: {error}"));
+                return false;
+            }
+        };
+        let policy = match CompiledPolicy::from_json(&document) {
+            Ok(policy) => policy,
+            Err(error) => {
+                host::log(Level::Error, &format!("toolgate: {error}"));
+                return false;
+            }
+        };
+        let keys = KeyFetcher::new();
+        let gateway = Rc::new(Gateway::new(policy));
+        report(&gateway, &keys);
+        self.active = Some(Active { gateway, keys });
+        // The first look comes at once, so that keys are there before requests are.
+        Self::tick_every(1);
+        true
+    }
+
+    fn on_tick(&mut self) {
+        let Some(Active { gateway, keys }) = &mut self.active else { return };
+        let Ok(now) = host::now() else { return };
+        gateway.root_came();
+        let settled = keys.refresh(gateway, now);
+        let is_hurried = gateway.has_waiting() || keys.is_polling();
+        Self::tick_every(if is_hurried { POLL_MS } else { TICK_MS });
+        self.settle(settled);
+    }
+
+    fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(match &self.active {
+            Some(Active { gateway, .. }) => Box::new(Stream::new(context_id, Rc::clone(gateway))),
+            None => Box::new(Unconfigured),
+        })
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+/// Says at load which controls are active, and how each of them fails.
+fn report(gateway: &Gateway, keys: &KeyFetcher) {
+    let policy = &gateway.policy;
+    host::log(
+        Level::Info,
+        &format!(
+            "toolgate {version}: policy sha256:{digest} for {resource}; revisions {revisions}; {issuers} issuers; \
+             {rules} rules, anything else denied; token {token} upstream; signatures by {verifier}; keys {sharing}; \
+             without keys 503, on a host failure 503, on a trap as `failure_policy` says",
+            version = env!("CARGO_PKG_VERSION"),
+            digest = policy.digest,
+            resource = policy.resource.as_str(),
+            revisions = policy.revisions.names().join(" "),
+            issuers = policy.issuers.len(),
+            rules = policy.rules.rules.len(),
+            token = if policy.keeps_authorization { "kept" } else { "removed" },
+            verifier = gateway.verifier.name(),
+            sharing = if keys.is_sharing() { "shared between workers" } else { "fetched by each worker (empty vm_id)" },
+        ),
+    );
+}

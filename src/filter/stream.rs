@@ -1,0 +1,203 @@
+//! One HTTP stream: callbacks become events, commands become host calls.
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+
+use super::abi::{self, Buffer, HostError, Map};
+use super::gateway::Gateway;
+use super::host::{self, Level};
+use super::metrics;
+use crate::exchange::{Command, Event, Exchange, Flow};
+use crate::http::LocalReply;
+use crate::units::UnixSeconds;
+
+/// What the SDK holds for a stream.
+pub(super) struct Stream(Rc<RefCell<Request>>);
+
+/// A request, also within reach of the root, which wakes it when its keys are there.
+pub(super) struct Request {
+    context_id: u32,
+    gateway: Rc<Gateway>,
+    exchange: Exchange,
+    received: Received,
+    own: Weak<RefCell<Self>>,
+}
+
+/// How much of the request the host has reported.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Received {
+    Part,
+    AllWithoutBody,
+    AllWithBody,
+}
+
+impl Stream {
+    pub(super) fn new(context_id: u32, gateway: Rc<Gateway>) -> Self {
+        let exchange = Exchange::new(gateway.next_decision());
+        let received = Received::Part;
+        Self(Rc::new_cyclic(|own| RefCell::new(Request { context_id, gateway, exchange, received, own: own.clone() })))
+    }
+
+    fn with<R>(&self, otherwise: R, work: impl FnOnce(&mut Request) -> R) -> R {
+        match self.0.try_borrow_mut() {
+            Ok(mut request) => work(&mut request),
+            Err(_) => otherwise,
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.with((), |request| request.gateway.forget(request.context_id));
+    }
+}
+
+impl Context for Stream {}
+
+impl HttpContext for Stream {
+    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        self.with(Action::Pause, |request| {
+            if end_of_stream {
+                request.received = Received::AllWithoutBody;
+            }
+            let event = match host::headers(Map::RequestHeaders) {
+                Ok(headers) => Event::RequestHeaders { headers, end_of_stream },
+                Err(_) => Event::HostFailure,
+            };
+            request.take_in(event)
+        })
+    }
+
+    fn on_http_request_body(&mut self, buffered: usize, end_of_stream: bool) -> Action {
+        self.with(Action::Pause, |request| {
+            if end_of_stream { request.complete() } else { request.take_in(Event::RequestBody { buffered }) }
+        })
+    }
+
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        self.with(Action::Pause, |request| match host::drop_request_trailers() {
+            Ok(()) => request.complete(),
+            Err(_) => request.take_in(Event::HostFailure),
+        })
+    }
+
+    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
+        self.with(Action::Pause, |request| {
+            let event = match host::headers(Map::ResponseHeaders) {
+                Ok(headers) => Event::ResponseHeaders { headers },
+                Err(_) => Event::HostFailure,
+            };
+            request.take_in(event)
+        })
+    }
+}
+
+impl Request {
+    /// The keys that this request waits for have come, or will not.
+    pub(super) fn wake(&mut self) {
+        if abi::set_effective_context(self.context_id).is_err() {
+            return;
+        }
+        let action = match (self.take_in(Event::KeysSettled), self.received) {
+            (Action::Pause, Received::AllWithoutBody) if self.exchange.expects_body() => {
+                self.take_in(Event::RequestComplete { body: b"" })
+            }
+            (Action::Pause, Received::AllWithBody) if self.exchange.expects_body() => self.complete(),
+            (action, _) => action,
+        };
+        if action == Action::Continue
+            && let Err(error) = abi::continue_request()
+        {
+            host::log(Level::Error, &format!("toolgate: a request cannot be resumed: {error}"));
+        }
+    }
+
+    /// The whole request is there, with a body that the host holds.
+    fn complete(&mut self) -> Action {
+        self.received = Received::AllWithBody;
+        if !self.exchange.expects_body() {
+            return self.take_in(Event::RequestComplete { body: b"" });
+        }
+        // One byte more than is allowed shows that there is too much.
+        let most = self.gateway.policy.max_request_bytes.get().saturating_add(1);
+        match abi::buffer(Buffer::RequestBody, most) {
+            Ok(body) => self.take_in(Event::RequestComplete { body: &body }),
+            Err(_) => self.take_in(Event::HostFailure),
+        }
+    }
+
+    fn take_in(&mut self, event: Event<'_>) -> Action {
+        let mut commands = Vec::new();
+        let (now, event) = match host::now() {
+            Ok(now) => (now, event),
+            Err(_) => (UnixSeconds::default(), Event::HostFailure),
+        };
+        let exchange = &mut self.exchange;
+        let handled =
+            self.gateway.with_surroundings(now, |surroundings| exchange.handle(event, surroundings, &mut commands));
+        match (handled, commands.into_iter().try_for_each(|command| self.run(command))) {
+            (Some(Flow::Pass), Ok(())) => Action::Continue,
+            (Some(Flow::Hold), Ok(())) => Action::Pause,
+            (None, _) | (_, Err(_)) => self.refuse(),
+        }
+    }
+
+    fn run(&self, command: Command) -> Result<(), HostError> {
+        match command {
+            Command::EditRequestHeaders(edits) => host::edit_headers(Map::RequestHeaders, &edits),
+            Command::EditResponseHeaders(edits) => host::edit_headers(Map::ResponseHeaders, &edits),
+            Command::Reply(reply) => host::reply(&reply),
+            Command::AwaitKeys(issuer) => {
+                if !self.gateway.wait_for_keys(issuer, self.context_id, self.own.clone()) {
+                    metrics::count("toolgate.jwks.too_many_waiting");
+                    return Err(HostError(0));
+                }
+                self.gateway.call_root()
+            }
+            Command::Decided { verdict, reason } => {
+                metrics::count(&format!("toolgate.decisions.{}.{reason}", verdict.name()));
+                Ok(())
+            }
+            Command::UpstreamRefused => {
+                metrics::count("toolgate.upstream.refused");
+                Ok(())
+            }
+        }
+    }
+
+    /// The host did not do what was asked: whatever was decided, this message goes nowhere.
+    fn refuse(&mut self) -> Action {
+        self.exchange.abandon();
+        metrics::count("toolgate.decisions.deny.host_failure");
+        if let Err(error) = host::reply(&LocalReply::empty(503, "host_failure")) {
+            host::log(Level::Error, &format!("toolgate: a request cannot be answered: {error}"));
+        }
+        Action::Pause
+    }
+}
+
+/// A stream that came before there was a policy.
+pub(super) struct Unconfigured;
+
+impl Context for Unconfigured {}
+
+impl HttpContext for Unconfigured {
+    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+        let reply = LocalReply::empty(503, "no_policy");
+        if let Err(error) = host::reply(&reply) {
+            host::log(Level::Error, &format!("toolgate: a request cannot be answered: {error}"));
+        }
+        Action::Pause
+    }
+
+    fn on_http_request_body(&mut self, _: usize, _: bool) -> Action {
+        Action::Pause
+    }
+
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        Action::Pause
+    }
+}

@@ -1,0 +1,103 @@
+//! Request and response header lists: bytes, in order, with repetitions visible.
+
+/// A header list exactly as the proxy holds it, pseudo-headers included.
+///
+/// Names compare case-insensitively. Values are bytes: a client may send any, and none may be trusted to be UTF-8.
+#[derive(Clone, Default, Eq, PartialEq)]
+pub struct HeaderList(Vec<(Vec<u8>, Vec<u8>)>);
+
+/// What a header that may appear only once holds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Single<'a> {
+    /// The header is absent.
+    Absent,
+    /// It appears once, in visible ASCII with inner blanks, white space around it removed (RFC 9110 section 5.5).
+    Value(&'a str),
+    /// It is repeated, or holds bytes beyond visible ASCII: two readers could take it for different things.
+    Ambiguous,
+}
+
+impl HeaderList {
+    /// The list of these pairs.
+    pub fn new(pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Self {
+        Self(pairs)
+    }
+
+    /// All values of `name`, in order.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.0
+            .iter()
+            .filter(move |(candidate, _)| candidate.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value.as_slice())
+    }
+
+    /// The only value of `name`.
+    pub fn single<'a>(&'a self, name: &'a str) -> Single<'a> {
+        let mut values = self.all(name);
+        let Some(value) = values.next() else { return Single::Absent };
+        if values.next().is_some() || !value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
+            return Single::Ambiguous;
+        }
+        core::str::from_utf8(value).map_or(Single::Ambiguous, |text| Single::Value(text.trim_matches([' ', '\t'])))
+    }
+
+    /// The only value of `name`, when there is one that can be read in one way.
+    pub fn value<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        match self.single(name) {
+            Single::Value(value) => Some(value),
+            Single::Absent | Single::Ambiguous => None,
+        }
+    }
+
+    /// Whether `name` appears at all.
+    pub fn contains(&self, name: &str) -> bool {
+        self.all(name).next().is_some()
+    }
+
+    /// The names in the list, as sent.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(|(name, _)| name.as_slice())
+    }
+}
+
+impl std::fmt::Debug for HeaderList {
+    /// Names only: values hold credentials.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_list().entries(self.names().map(String::from_utf8_lossy)).finish()
+    }
+}
+
+impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for HeaderList {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().map(|(name, value)| (name.as_ref().to_vec(), value.as_ref().to_vec())).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeated_or_unreadable_header_is_ambiguous() {
+        let list = HeaderList::from_iter([
+            ("Once", b" a b\t".as_slice()),
+            ("twice", b"a"),
+            ("TWICE", b"b"),
+            ("binary", b"\xff"),
+            ("newline", b"a\r\nb"),
+            ("empty", b""),
+        ]);
+        assert_eq!(list.single("once"), Single::Value("a b"));
+        assert_eq!(list.single("absent"), Single::Absent);
+        assert_eq!(list.single("empty"), Single::Value(""));
+        for name in ["twice", "binary", "newline"] {
+            assert_eq!(list.single(name), Single::Ambiguous, "{name}");
+        }
+    }
+
+    #[test]
+    fn debug_output_holds_no_value() {
+        let list = HeaderList::from_iter([("authorization", "Bearer secret")]);
+        assert!(!format!("{list:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,268 @@
+//! Strict JSON: what two parsers could read differently is refused.
+//!
+//! Requests, tokens and key sets are judged here and read again by somebody else. Wherever a lenient parser has a
+//! choice (which of two members of one name counts, what a lone surrogate becomes), an attacker chooses. So: UTF-8
+//! without byte order mark, no duplicate members at any level, bounded depth and width, nothing after the value.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+
+use crate::limits;
+
+/// Reads one value with `seed` and refuses anything after it.
+///
+/// # Errors
+/// The parser's own error, which names line and column, when `bytes` are not exactly one value that `seed` accepts.
+pub fn parse<'de, S: DeserializeSeed<'de>>(bytes: &'de [u8], seed: S) -> serde_json::Result<S::Value> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = seed.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(value)
+}
+
+/// A member name, borrowed from the text unless it holds escapes.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Key<'de>(pub Cow<'de, str>);
+
+impl<'de> de::Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Text.deserialize(deserializer).map(Key)
+    }
+}
+
+/// Reads a string, borrowed where possible.
+#[derive(Clone, Copy, Debug)]
+pub struct Text;
+
+impl<'de> DeserializeSeed<'de> for Text {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Text {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(text))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text.to_owned()))
+    }
+}
+
+/// The member names of one object so far: refuses a second one, and too many.
+#[derive(Debug, Default)]
+pub struct Members<'de> {
+    few: Vec<Cow<'de, str>>,
+    many: BTreeSet<Cow<'de, str>>,
+}
+
+/// Up to this many members a linear search beats a tree.
+const FEW: usize = 16;
+
+impl<'de> Members<'de> {
+    /// Takes note of `name`.
+    ///
+    /// # Errors
+    /// When the object has that member already, or more than [`limits::MAX_JSON_MEMBERS`].
+    pub fn insert<E: de::Error>(&mut self, name: Cow<'de, str>) -> Result<(), E> {
+        if self.many.is_empty() && self.few.len() < FEW {
+            if self.few.contains(&name) {
+                return Err(E::custom(Defect::DuplicateMember));
+            }
+            self.few.push(name);
+            return Ok(());
+        }
+        self.many.extend(self.few.drain(..));
+        if self.many.len() >= limits::MAX_JSON_MEMBERS {
+            return Err(E::custom(Defect::TooManyMembers));
+        }
+        if self.many.insert(name) { Ok(()) } else { Err(E::custom(Defect::DuplicateMember)) }
+    }
+}
+
+/// What strictness adds to the grammar. The text is part of the answer to the client, so it quotes nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Defect {
+    /// Two members of one object have the same name once escapes are resolved.
+    #[error("duplicate member")]
+    DuplicateMember,
+    /// More members than [`limits::MAX_JSON_MEMBERS`].
+    #[error("too many members")]
+    TooManyMembers,
+    /// Deeper than the caller allows.
+    #[error("nested too deeply")]
+    TooDeep,
+    /// A member that differs from a protocol member only in case or by padding.
+    #[error("member name in a misleading spelling")]
+    MisleadingMember,
+}
+
+impl Defect {
+    /// The defect that made a parse fail, when it was one of these rather than a breach of the grammar.
+    pub fn of(error: &serde_json::Error) -> Option<Self> {
+        // serde carries custom errors as text only.
+        let text = error.to_string();
+        [Self::DuplicateMember, Self::TooManyMembers, Self::TooDeep, Self::MisleadingMember]
+            .into_iter()
+            .find(|defect| text.starts_with(&defect.to_string()))
+    }
+}
+
+/// Visits any value, keeps nothing of it, and refuses what is not strict.
+#[derive(Clone, Copy, Debug)]
+pub struct Checked {
+    depth_left: usize,
+}
+
+impl Checked {
+    /// A value that may nest `depth` levels of objects and arrays.
+    pub const fn to_depth(depth: usize) -> Self {
+        Self { depth_left: depth }
+    }
+
+    fn deeper<E: de::Error>(self) -> Result<Self, E> {
+        match self.depth_left.checked_sub(1) {
+            Some(depth_left) => Ok(Self { depth_left }),
+            None => Err(E::custom(Defect::TooDeep)),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Checked {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Checked {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("any JSON value")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+        let inner = self.deeper()?;
+        while elements.next_element_seed(inner)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let inner = self.deeper()?;
+        let mut seen = Members::default();
+        while let Some(Key(name)) = members.next_key()? {
+            seen.insert(name)?;
+            members.next_value_seed(inner)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether `name` reads like `known` to a careless parser without being it: other case, or padded with NULs or blanks.
+///
+/// Go's `encoding/json` matched names case-insensitively (CVE-2026-27896), which also folds U+017F and U+212A.
+pub fn is_misspelling_of(name: &str, known: &str) -> bool {
+    let trimmed = name.trim_matches(|c: char| c == '\0' || c.is_whitespace());
+    name != known && folded(trimmed).eq(folded(known))
+}
+
+fn folded(text: &str) -> impl Iterator<Item = char> {
+    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str) -> Result<(), Option<Defect>> {
+        parse(text.as_bytes(), Checked::to_depth(3)).map_err(|error| Defect::of(&error))
+    }
+
+    #[test]
+    fn plain_values_pass() {
+        for text in
+            ["{}", "[]", "null", " {\"a\":[1,-2,3.5e2,true,\"x\\u00e9\"],\"b\":{\"a\":null}} ", "18446744073709551616"]
+        {
+            assert_eq!(check(text), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn duplicates_are_found_at_every_level_and_through_escapes() {
+        for text in [r#"{"a":1,"a":2}"#, r#"{"a":1,"\u0061":2}"#, r#"[{"b":{"c":1,"c":1}}]"#] {
+            assert_eq!(check(text), Err(Some(Defect::DuplicateMember)), "{text}");
+        }
+        let wide: Vec<String> = (0..100).map(|i| format!("\"k{i}\":{i}")).collect();
+        assert_eq!(check(&format!("{{{}}}", wide.join(","))), Ok(()));
+        assert_eq!(check(&format!("{{{},\"k7\":0}}", wide.join(","))), Err(Some(Defect::DuplicateMember)));
+        assert_eq!(check(&format!("{{{},\"k99\":0}}", wide.join(","))), Err(Some(Defect::DuplicateMember)));
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        assert_eq!(check("[[[1]]]"), Ok(()));
+        assert_eq!(check("[[[[1]]]]"), Err(Some(Defect::TooDeep)));
+        let bomb = "[".repeat(100_000);
+        assert!(check(&bomb).is_err());
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused() {
+        for text in
+            ["", "{", "{}{}", "\u{feff}{}", "{\"a\":1,}", "'a'", "NaN", "01", "\"\\ud800\"", "\"\u{1}\"", "1e999"]
+        {
+            assert_eq!(check(text), Err(None), "{text}");
+        }
+        assert!(parse(b"\"\xff\"", Checked::to_depth(3)).is_err());
+        assert!(parse(b"{\"\xc3\x28\":1}", Checked::to_depth(3)).is_err());
+    }
+
+    #[test]
+    fn misspellings_are_told_from_other_names() {
+        for name in ["Method", "METHOD", "method\0", " method", "\u{0}method"] {
+            assert!(is_misspelling_of(name, "method"), "{name:?}");
+        }
+        assert!(is_misspelling_of("param\u{17f}", "params"));
+        assert!(!is_misspelling_of("method", "method"));
+        assert!(!is_misspelling_of("methods", "method"));
+    }
+}

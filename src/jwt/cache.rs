@@ -1,0 +1,87 @@
+//! Tokens that were verified already: a client sends the same one with every request.
+
+use std::fmt;
+use std::rc::Rc;
+
+use lru::LruCache;
+
+use super::{KeyRing, VerifiedToken};
+use crate::limits;
+use crate::units::UnixSeconds;
+
+/// The most recently used verified tokens, bounded in number and in bytes.
+///
+/// It belongs to one key ring and one list of issuers: a new policy needs a new cache.
+pub struct TokenCache {
+    tokens: LruCache<Box<str>, Entry>,
+    bytes: usize,
+}
+
+struct Entry {
+    token: Rc<VerifiedToken>,
+    generation: u64,
+}
+
+impl TokenCache {
+    /// An empty cache.
+    pub fn new() -> Self {
+        Self { tokens: LruCache::unbounded(), bytes: 0 }
+    }
+
+    /// The verified token, if it would be verified again with the same keys now.
+    pub fn get(&mut self, token: &str, keys: &KeyRing, now: UnixSeconds) -> Option<Rc<VerifiedToken>> {
+        let entry = self.tokens.get(token)?;
+        let issuer = entry.token.issuer_index();
+        let is_valid = entry.token.check_times(now).is_ok()
+            && entry.generation == keys.generation(issuer)
+            && keys.has_usable_keys(issuer, now);
+        if is_valid {
+            return Some(Rc::clone(&entry.token));
+        }
+        if let Some((token, entry)) = self.tokens.pop_entry(token) {
+            self.bytes = self.bytes.saturating_sub(size(&token, &entry));
+        }
+        None
+    }
+
+    /// Remembers that `token` was verified with the keys as they are, and forgets what was not used for longest.
+    pub fn insert(&mut self, token: &str, verified: Rc<VerifiedToken>, keys: &KeyRing) {
+        let generation = keys.generation(verified.issuer_index());
+        let entry = Entry { token: verified, generation };
+        self.bytes = self.bytes.saturating_add(size(token, &entry));
+        if let Some((token, replaced)) = self.tokens.push(token.into(), entry) {
+            self.bytes = self.bytes.saturating_sub(size(&token, &replaced));
+        }
+        while self.tokens.len() > limits::MAX_CACHED_TOKENS || self.bytes > limits::MAX_CACHED_TOKEN_BYTES {
+            let Some((token, entry)) = self.tokens.pop_lru() else { return };
+            self.bytes = self.bytes.saturating_sub(size(&token, &entry));
+        }
+    }
+
+    /// How many tokens are remembered.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether no token is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+}
+
+impl Default for TokenCache {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for TokenCache {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("TokenCache").field("len", &self.len()).field("bytes", &self.bytes).finish()
+    }
+}
+
+/// What an entry holds: the token, and the claims once as text and at most once more in parts.
+fn size(token: &str, entry: &Entry) -> usize {
+    token.len().saturating_add(entry.token.claims().len().saturating_mul(2))
+}

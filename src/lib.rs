@@ -1,0 +1,29 @@
+//! Toolgate: authorisation for MCP servers inside Envoy.
+//!
+//! The crate is a core without any input or output, and one adapter:
+//!
+//! ```text
+//! filter/    host callbacks ──► exchange::Event        commands ──► host calls        (the only proxy-wasm code)
+//!                                    │                     ▲
+//! exchange/  headers ─► oauth, jwt ─► identity::Principal  │
+//!            body ────► mcp::Body ──► mcp::Call ──► policy::decide ─► Permit | Denial
+//! config/    document ─► CompiledPolicy, which all of the above are held against
+//! ```
+//!
+//! The core takes time, keys and the way to check signatures as arguments. So the same code runs in the filter, in
+//! native tests, as WebAssembly in Node, and in benchmarks. Whatever it cannot read or does not know, it denies.
+
+pub mod config;
+pub mod exchange;
+pub mod http;
+pub mod identity;
+pub mod json;
+pub mod jwt;
+pub mod limits;
+pub mod mcp;
+pub mod oauth;
+pub mod policy;
+pub mod units;
+
+#[cfg(all(feature = "filter", target_arch = "wasm32", target_os = "wasi"))]
+mod filter;

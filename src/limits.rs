@@ -1,0 +1,119 @@
+//! Every bound of the filter in one place, with its reason.
+//!
+//! Whatever a request, a token, a key set or a policy can make large has its ceiling here.
+
+use crate::units::{ByteCount, Seconds};
+
+/// Largest request body when the policy does not say: 1 MiB, Envoy's default buffer limit per connection.
+pub const DEFAULT_REQUEST_BYTES: ByteCount = ByteCount::new(1024 * 1024);
+
+/// Largest request body that a policy may allow: 16 MiB, Envoy's default HTTP/2 stream window.
+pub const MAX_REQUEST_BYTES: ByteCount = ByteCount::new(16 * 1024 * 1024);
+
+/// Deepest nesting of JSON in a request. MCP's own messages need 6 levels; tool arguments get the rest.
+///
+/// serde_json itself stops at 128, which keeps the 1 MiB stack of the module safe.
+pub const MAX_JSON_DEPTH: usize = 64;
+
+/// Most members of one JSON object in a request, so that the search for duplicates stays cheap.
+pub const MAX_JSON_MEMBERS: usize = 10_000;
+
+/// Most messages in one batch of revision 2025-03-26.
+pub const MAX_BATCH_MESSAGES: usize = 64;
+
+/// Longest JSON-RPC id that is echoed, as JSON text. MCP sets no bound; SDKs count or use UUIDs.
+pub const MAX_REQUEST_ID_BYTES: usize = 256;
+
+/// Longest tool or prompt name. MCP 2025-11-25 and later: names SHOULD have 1 to 128 characters.
+pub const MAX_NAME_BYTES: usize = 256;
+
+/// Longest resource URI or task id.
+pub const MAX_URI_BYTES: usize = 2048;
+
+/// Most resource URIs in one `subscriptions/listen`.
+pub const MAX_SUBSCRIPTION_URIS: usize = 256;
+
+/// Longest bearer token. Header blocks beyond 60 KiB are refused by Envoy anyway; tokens of 4 KiB are large.
+pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+/// Longest JOSE header of a token, before base64url decoding; jwt-simple's own bound.
+pub const MAX_TOKEN_HEADER_BYTES: usize = 8192;
+
+/// Deepest nesting of JSON in a token or a key set.
+pub const MAX_TOKEN_JSON_DEPTH: usize = 16;
+
+/// How far the clocks of an issuer and of this host may differ (RFC 7519 section 4.1.4: "a few minutes" at most).
+pub const CLOCK_SKEW: Seconds = Seconds::new(30);
+
+/// Longest token lifetime, `exp - iat`, when the policy does not say.
+pub const DEFAULT_TOKEN_LIFETIME: Seconds = Seconds::new(3600);
+
+/// Longest token lifetime that a policy may allow.
+pub const MAX_TOKEN_LIFETIME: Seconds = Seconds::new(24 * 3600);
+
+/// Longest `sub`, `iss`, client identifier or token id. OpenID Connect allows 255 bytes for `sub`, SPIFFE ids and client
+/// identifiers that are URLs have up to 2048.
+pub const MAX_IDENTITY_BYTES: usize = 2048;
+
+/// Verified tokens remembered per worker. About 1 KiB each.
+pub const MAX_CACHED_TOKENS: usize = 4096;
+
+/// Bytes of verified tokens remembered per worker, so that a few thousand tokens of the largest size do not fit.
+pub const MAX_CACHED_TOKEN_BYTES: usize = 16 * 1024 * 1024;
+
+/// Issuers that a policy may trust.
+pub const MAX_ISSUERS: usize = 32;
+
+/// Usable keys kept of one key set; providers publish two to ten.
+pub const MAX_KEYS_PER_ISSUER: usize = 64;
+
+/// Largest key set that is parsed.
+pub const MAX_JWKS_BYTES: usize = 256 * 1024;
+
+/// Keys with one `kid` that are tried for a token: a provider may publish one `kid` for two key types.
+pub const MAX_KEYS_PER_KID: usize = 4;
+
+/// How often a key set is fetched when the policy does not say.
+pub const DEFAULT_JWKS_REFRESH: Seconds = Seconds::new(300);
+
+/// Shortest refresh interval that a policy may ask for.
+pub const MIN_JWKS_REFRESH: Seconds = Seconds::new(10);
+
+/// How long the last good keys are used when the issuer cannot be reached, unless the policy says.
+pub const DEFAULT_JWKS_MAX_STALE: Seconds = Seconds::new(3600);
+
+/// Longest time that a policy may keep using old keys.
+pub const MAX_JWKS_MAX_STALE: Seconds = Seconds::new(24 * 3600);
+
+/// An unknown `kid` causes at most one fetch per issuer in this time, whoever sends it.
+pub const UNKNOWN_KID_COOLDOWN: Seconds = Seconds::new(30);
+
+/// How long one fetch of a key set may take. A request that waits for keys waits at most this long.
+pub const JWKS_FETCH_TIMEOUT: Seconds = Seconds::new(5);
+
+/// Wait after the first failed fetch; doubled with each further one up to [`JWKS_RETRY_MAX`].
+pub const JWKS_RETRY_MIN: Seconds = Seconds::new(1);
+
+/// Longest wait between two attempts to reach an issuer.
+pub const JWKS_RETRY_MAX: Seconds = Seconds::new(30);
+
+/// Requests of one worker that may wait for keys at a time; one more is answered 503.
+pub const MAX_WAITING_REQUESTS: usize = 1024;
+
+/// Rules of a policy, and targets of all of its rules together.
+pub const MAX_RULE_TARGETS: usize = 100_000;
+
+/// Scopes that a policy may declare.
+pub const MAX_SCOPES: usize = 1024;
+
+/// Longest value of a header that the gateway sets.
+pub const MAX_HEADER_VALUE_BYTES: usize = 4096;
+
+/// Largest body that is held for a request that waits for keys: anybody can send one. With the bound above, 64 MiB.
+pub const MAX_WAITING_BODY_BYTES: usize = 64 * 1024;
+
+/// Requests that are woken in one call into the module: the host nests what follows from each. 400 overflow its stack.
+pub const MAX_WOKEN_AT_ONCE: usize = 32;
+
+/// Patterns with a `*` for each kind of target: at load each is held against the others to find ties.
+pub const MAX_WILDCARDS: usize = 2048;

@@ -1,0 +1,246 @@
+//! JSON-RPC messages of MCP, as far as a decision depends on them.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde_json::value::RawValue;
+
+use super::read::BodySeed;
+use crate::json;
+
+/// A JSON-RPC id: the JSON text of a string or an integer, so that it is echoed byte for byte.
+#[derive(Clone, Copy)]
+pub struct RequestId<'a>(&'a RawValue);
+
+impl<'a> RequestId<'a> {
+    pub(super) const fn new(raw: &'a RawValue) -> Self {
+        Self(raw)
+    }
+
+    /// The JSON text.
+    pub fn raw(self) -> &'a RawValue {
+        self.0
+    }
+}
+
+impl fmt::Debug for RequestId<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.0.get())
+    }
+}
+
+impl PartialEq for RequestId<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
+    }
+}
+
+/// A member that may be missing or of the wrong type.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Member<T> {
+    /// Not there.
+    #[default]
+    Absent,
+    /// There, and of the right type.
+    Valid(T),
+    /// There, of a type that the protocol does not allow.
+    Malformed,
+}
+
+impl<T> Member<T> {
+    /// The value when it is there and valid.
+    pub fn valid(&self) -> Option<&T> {
+        match self {
+            Self::Valid(value) => Some(value),
+            Self::Absent | Self::Malformed => None,
+        }
+    }
+}
+
+/// What a POST carries.
+#[cfg_attr(
+    target_pointer_width = "64",
+    expect(clippy::large_enum_variant, reason = "one per request, on the stack, and nearly always the large one")
+)]
+#[derive(Debug, PartialEq)]
+pub enum Body<'a> {
+    /// One message.
+    Single(Message<'a>),
+    /// An array of messages; only revision 2025-03-26 knows it.
+    Batch(Vec<Message<'a>>),
+}
+
+/// One JSON object with the members that JSON-RPC 2.0 gives a meaning.
+#[derive(Debug, Default, PartialEq)]
+pub struct Message<'a> {
+    /// `jsonrpc`, which must be `"2.0"`.
+    pub version: Member<Cow<'a, str>>,
+    /// `id`; malformed when it is neither a string nor an integer, or too long. `null` is malformed (MCP forbids it).
+    pub id: Member<RequestId<'a>>,
+    /// `method`.
+    pub method: Member<Cow<'a, str>>,
+    /// `params`, which in MCP is always an object.
+    pub params: Member<Params<'a>>,
+    /// Whether `result` is there.
+    pub has_result: bool,
+    /// Whether `error` is there.
+    pub has_error: bool,
+}
+
+/// The members of `params` that some decision depends on.
+#[derive(Debug, Default, PartialEq)]
+pub struct Params<'a> {
+    /// `name` of `tools/call` and `prompts/get`.
+    pub name: Member<Cow<'a, str>>,
+    /// `uri` of `resources/read`, `resources/subscribe`, `resources/unsubscribe`.
+    pub uri: Member<Cow<'a, str>>,
+    /// `taskId` of `tasks/*`.
+    pub task_id: Member<Cow<'a, str>>,
+    /// `protocolVersion` of `initialize`.
+    pub protocol_version: Member<Cow<'a, str>>,
+    /// `ref` of `completion/complete`.
+    pub reference: Member<Reference<'a>>,
+    /// `notifications` of `subscriptions/listen`.
+    pub subscriptions: Member<Subscriptions<'a>>,
+    /// `_meta`.
+    pub meta: Member<Meta<'a>>,
+}
+
+/// What `completion/complete` completes.
+#[derive(Debug, Default, PartialEq)]
+pub struct Reference<'a> {
+    /// `ref/prompt` or `ref/resource`.
+    pub kind: Member<Cow<'a, str>>,
+    /// The prompt's name.
+    pub name: Member<Cow<'a, str>>,
+    /// The resource's URI or template.
+    pub uri: Member<Cow<'a, str>>,
+}
+
+/// What `subscriptions/listen` listens to.
+#[derive(Debug, Default, PartialEq)]
+pub struct Subscriptions<'a> {
+    /// `resourceSubscriptions`.
+    pub resources: Member<Vec<Cow<'a, str>>>,
+    /// `taskIds`.
+    pub tasks: Member<Vec<Cow<'a, str>>>,
+}
+
+/// The members of `_meta` that say which revision a stateless request speaks.
+#[derive(Debug, Default, PartialEq)]
+pub struct Meta<'a> {
+    /// `io.modelcontextprotocol/protocolVersion`.
+    pub protocol_version: Member<Cow<'a, str>>,
+    /// `io.modelcontextprotocol/clientCapabilities`: whether it is there as an object.
+    pub client_capabilities: Member<()>,
+}
+
+/// Name of the `_meta` member with the revision of a stateless request.
+pub(super) const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+/// Name of the `_meta` member with the capabilities of the client of a stateless request.
+pub(super) const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+
+impl<'a> Body<'a> {
+    /// Reads a request body.
+    ///
+    /// # Errors
+    /// When it is not strict JSON (see [`crate::json`]), or neither an object nor an array of objects.
+    pub fn parse(bytes: &'a [u8]) -> serde_json::Result<Self> {
+        json::parse(bytes, BodySeed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::Defect;
+    use crate::limits;
+
+    fn single(text: &str) -> Message<'_> {
+        match Body::parse(text.as_bytes()).unwrap() {
+            Body::Single(message) => message,
+            Body::Batch(_) => panic!("a batch"),
+        }
+    }
+
+    fn defect(text: &str) -> Option<Defect> {
+        Body::parse(text.as_bytes()).err().and_then(|error| Defect::of(&error))
+    }
+
+    #[test]
+    fn a_call_is_read_without_copies() {
+        let message = single(
+            r#"{"params":{"arguments":{"x":[1]},"name":"t"},"id":"a\u0041","method":"tools/call","jsonrpc":"2.0"}"#,
+        );
+        assert_eq!(message.version, Member::Valid("2.0".into()));
+        assert_eq!(message.id.valid().unwrap().raw().get(), r#""a\u0041""#);
+        let Member::Valid(params) = message.params else { panic!("no params") };
+        assert!(matches!(params.name, Member::Valid(Cow::Borrowed("t"))));
+    }
+
+    #[test]
+    fn ids_are_strings_or_integers_of_any_size() {
+        for id in ["1", "-1", "0", "123456789012345678901234567890", "\"\"", "\"1\""] {
+            assert_eq!(single(&format!("{{\"id\":{id}}}")).id.valid().unwrap().raw().get(), id);
+        }
+        for id in ["null", "1.0", "1e2", "true", "[1]", "{}", "\"\\ud800\"", &format!("\"{}\"", "x".repeat(300))] {
+            assert_eq!(single(&format!("{{\"id\":{id}}}")).id, Member::Malformed, "{id}");
+        }
+    }
+
+    #[test]
+    fn duplicate_and_misleading_members_are_refused_wherever_a_decision_looks() {
+        for text in [
+            r#"{"method":"a","method":"b"}"#,
+            r#"{"method":"a","m\u0065thod":"b"}"#,
+            r#"{"params":{"name":"a","n\u0061me":"b"}}"#,
+            r#"{"params":{"arguments":{"a":1,"a":2}}}"#,
+            r#"{"params":{"_meta":{"x":1,"x":1}}}"#,
+            r#"[{"id":1,"id":2}]"#,
+        ] {
+            assert_eq!(defect(text), Some(Defect::DuplicateMember), "{text}");
+        }
+        for text in [
+            r#"{"Method":"a"}"#,
+            r#"{"method\u0000":"a"}"#,
+            "{\"param\u{17f}\":{}}",
+            r#"{"params":{"NAME":"a"}}"#,
+            r#"{"params":{"Uri":"a"}}"#,
+            r#"{"params":{"ref":{"Type":"ref/prompt"}}}"#,
+            r#"{"params":{"_meta":{"io.modelcontextprotocol/ProtocolVersion":"x"}}}"#,
+        ] {
+            assert_eq!(defect(text), Some(Defect::MisleadingMember), "{text}");
+        }
+        // Arguments are the tool's own: any spelling is fine there.
+        assert!(Body::parse(br#"{"params":{"arguments":{"Name":1,"NAME":2}}}"#).is_ok());
+    }
+
+    #[test]
+    fn members_of_a_wrong_type_are_malformed_not_missing() {
+        let message = single(
+            r#"{"jsonrpc":2,"method":["a"],"params":{"name":{"a":1},"uri":null,"ref":"x","notifications":[1],"_meta":5}}"#,
+        );
+        assert_eq!(message.version, Member::Malformed);
+        assert_eq!(message.method, Member::Malformed);
+        let Member::Valid(params) = message.params else { panic!("no params") };
+        assert_eq!(params.name, Member::Malformed);
+        assert_eq!(params.uri, Member::Malformed);
+        assert_eq!(params.reference, Member::Malformed);
+        assert_eq!(params.subscriptions, Member::Malformed);
+        assert_eq!(params.meta, Member::Malformed);
+        assert_eq!(single(r#"{"params":[1]}"#).params, Member::Malformed);
+    }
+
+    #[test]
+    fn depth_and_batches_are_bounded() {
+        let deep =
+            |levels: usize| format!("{{\"params\":{{\"arguments\":{}1{}}}}}", "[".repeat(levels), "]".repeat(levels));
+        assert!(Body::parse(deep(limits::MAX_JSON_DEPTH - 2).as_bytes()).is_ok());
+        assert_eq!(defect(&deep(limits::MAX_JSON_DEPTH - 1)), Some(Defect::TooDeep));
+        let batch = |messages: usize| format!("[{}]", vec!["{}"; messages].join(","));
+        assert!(Body::parse(batch(limits::MAX_BATCH_MESSAGES).as_bytes()).is_ok());
+        assert!(Body::parse(batch(limits::MAX_BATCH_MESSAGES + 1).as_bytes()).is_err());
+        assert!(Body::parse(b"[1]").is_err());
+        assert!(Body::parse(b"\"x\"").is_err());
+    }
+}

@@ -1,0 +1,9 @@
+//! The gateway as an OAuth 2.1 resource server: bearer tokens in, challenges and metadata out.
+
+mod bearer;
+mod challenge;
+mod metadata;
+
+pub use bearer::{BearerProblem, bearer_token, query_has_token};
+pub use challenge::{Challenge, ChallengeError};
+pub use metadata::{ResourceMetadata, ResourceUri};

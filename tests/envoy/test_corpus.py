@@ -1,0 +1,115 @@
+"""The decision corpus of `tests/corpus`, which the library is held against too: Envoy must decide the same."""
+
+import copy
+import json
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import stack
+
+from conftest import NewGateway
+from support.gateway import Gateway
+from support.http1 import Headers, Response
+from support.jose import compact, pooled
+from support.messages import Post
+
+CORPUS = stack.ROOT / "tests" / "corpus" / "decisions"
+KEY = pooled("EdDSA")
+DEFAULT_HEADERS = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
+
+Case = dict[str, Any]
+
+
+@cache
+def theme(path: Path) -> dict[str, Any]:
+    """One file of the corpus."""
+    return dict(json.loads(path.read_text()))
+
+
+def cases() -> list[Any]:
+    """Every case, under the name of its file and its own."""
+    return [
+        pytest.param(path, case, id=f"{path.stem}: {case['name']}")
+        for path in sorted(CORPUS.glob("*.json"))
+        for case in theme(path)["cases"]
+    ]
+
+
+def token_of(differences: dict[str, Any]) -> str:
+    """A good token, but for these claims."""
+    claims: dict[str, Any] = {
+        "age_s": 10,
+        "lifetime_s": 600,
+        "iss": "https://issuer.test",
+        "aud": "https://gateway.test/mcp",
+    }
+    claims |= {"sub": "alice", "client_id": "client"} | differences
+    issued = int(time.time()) - claims.pop("age_s")
+    claims = {"iat": issued, "exp": issued + claims.pop("lifetime_s")} | claims
+    present = {name: value for name, value in claims.items() if value is not None}
+    return compact({"alg": KEY.alg, "typ": "at+jwt", "kid": KEY.kid}, present, KEY)
+
+
+def post_of(case: Case) -> Post:
+    """The case's request."""
+    asked = case["request"]
+    credential = {} if case["token"] is None else {"authorization": f"Bearer {token_of(case['token'])}"}
+    headers: Headers = []
+    for name, values in (DEFAULT_HEADERS | credential | asked.get("headers", {})).items():
+        each = values if isinstance(values, list) else [values]
+        headers += [(name, value.encode()) for value in each if value is not None]
+    body = asked.get("body")
+    if isinstance(body, dict) and isinstance(body.get("raw"), str):
+        data = body["raw"].encode()
+    else:
+        data = b"" if body is None else json.dumps(body).encode()
+    return Post(data, tuple(headers), asked.get("method", "POST"), asked.get("path", "/mcp"))
+
+
+def outcome_of(response: Response, decided: dict[str, int]) -> dict[str, Any]:
+    """The expectation that the answer would meet exactly."""
+    assert list(decided.values()) == [1], decided
+    verdict, reason = next(iter(decided)).split(".")
+    outcome: dict[str, Any] = {"verdict": verdict, "reason": reason}
+    if verdict == "allow":
+        return outcome
+    outcome["status"] = response.status
+    error = response.json()["error"] if verdict == "deny" and response.body else None
+    if isinstance(error, dict):
+        outcome["code"] = error["code"]
+        if missing := error.get("data", {}).get("missing_scopes"):
+            outcome["missing_scopes"] = missing
+    return outcome
+
+
+@pytest.fixture(scope="module")
+def gateways(start_gateway: NewGateway) -> dict[Path, Gateway]:
+    """One for each file, with the runner's own key set for every issuer."""
+    running = {}
+    for path in sorted(CORPUS.glob("*.json")):
+        document = copy.deepcopy(theme(path)["policy"])
+        for issuer in document["authentication"]["jwt"]:
+            issuer["jwks"] = {"inline": {"keys": [KEY.jwk()]}}
+        running[path] = start_gateway(document)
+    return running
+
+
+@pytest.mark.parametrize(("path", "case"), cases())
+def test_envoy_decides_as_the_corpus_says(gateways: dict[Path, Gateway], path: Path, case: Case) -> None:
+    gateway = gateways[path]
+    gateway.upstream.forget()
+    with gateway.deciding() as decided:
+        response = gateway.send(post_of(case))
+    assert outcome_of(response, decided) == case["expect"]
+    if case["expect"]["verdict"] == "allow":
+        assert gateway.upstream.only().body == post_of(case).body
+    else:
+        assert gateway.upstream.saw_nothing(seconds=0.01)
+
+
+def test_the_corpus_is_there() -> None:
+    """No file, no case, no failure: that must not pass for success."""
+    assert len(cases()) > 250

@@ -1,0 +1,731 @@
+//! The state machine, event by event: what each phase does with each event, and every answer down to the byte.
+#![cfg(not(target_family = "wasm"))]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+#![expect(clippy::arithmetic_side_effects, reason = "the numbers are in the test")]
+
+mod support {
+    pub(crate) mod gateway;
+    #[expect(dead_code, reason = "exchanges need a part of it")]
+    pub(crate) mod issuer;
+    pub(crate) mod keys;
+}
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use toolgate::exchange::{Command, Event, Flow, HeaderEdits, Verdict};
+use toolgate::http::{HeaderList, LocalReply};
+use toolgate::jwt::IssuerIndex;
+use toolgate::limits;
+use toolgate::units::{Seconds, UnixSeconds};
+
+use support::gateway::{
+    Gateway, ID, Keys, Outcome, Request, Run, call, compile, header, json_body, policy, token, token_with,
+};
+use support::{issuer, keys};
+
+const METADATA_PATH: &str = "/.well-known/oauth-protected-resource/mcp";
+const METADATA: &str = "https://gateway.test/.well-known/oauth-protected-resource/mcp";
+const DECISION: &str = "0000000000000000000000000000002a";
+const EXPOSED: &str = "mcp-session-id, mcp-protocol-version, www-authenticate, x-toolgate-decision";
+
+fn gateway() -> Gateway {
+    Gateway::new(policy(), Keys::Inline)
+}
+
+fn allowed() -> Request {
+    Request::post("read", &call("read"))
+}
+
+// --- Phases and events ----------------------------------------------------------------------------------------------
+
+/// How an exchange gets into a phase, with which gateway.
+struct Phase {
+    name: &'static str,
+    keys: Keys,
+    reach: fn(&mut Run<'_>),
+}
+
+const PHASES: [Phase; 5] = [
+    Phase { name: "nothing seen", keys: Keys::Inline, reach: |_| {} },
+    Phase { name: "headers seen", keys: Keys::Inline, reach: |run| assert_eq!(run.headers(&allowed()).0, Flow::Hold) },
+    Phase {
+        name: "waiting for keys",
+        keys: Keys::NotFetched,
+        reach: |run| assert_eq!(run.headers(&allowed()).0, Flow::Hold),
+    },
+    Phase {
+        name: "forwarded",
+        keys: Keys::Inline,
+        reach: |run| {
+            run.headers(&allowed());
+            assert_eq!(run.complete(call("read").to_string().as_bytes()).0, Flow::Pass);
+        },
+    },
+    Phase {
+        name: "closed",
+        keys: Keys::Inline,
+        reach: |run| assert_eq!(run.headers(&allowed().without("authorization")).0, Flow::Hold),
+    },
+];
+
+/// The commands of one event in short: what is decided, and what the host is told to do.
+fn in_short(commands: &[Command]) -> String {
+    let words: Vec<String> = commands
+        .iter()
+        .map(|command| match command {
+            Command::EditRequestHeaders(_) => "edit request".to_owned(),
+            Command::EditResponseHeaders(_) => "edit response".to_owned(),
+            Command::Reply(reply) => format!("reply {}", reply.status),
+            Command::AwaitKeys(issuer) => format!("await keys {}", issuer.get()),
+            Command::Decided { verdict, reason } => format!("{} {reason}", verdict.name()),
+            Command::UpstreamRefused => "upstream refused".to_owned(),
+        })
+        .collect();
+    words.join(", ")
+}
+
+#[test]
+fn every_phase_has_an_answer_to_every_event() {
+    use Flow::{Hold, Pass};
+    let body = call("read").to_string();
+    let ok = || HeaderList::from_iter([(":status", "200")]);
+    let broken = "deny host_failure, reply 503";
+    let permitted = "edit request, allow permitted";
+    type Row<'a> = (&'a str, Box<dyn Fn() -> Event<'a> + 'a>, [(Flow, &'a str); 5]);
+    let table: [Row<'_>; 6] = [
+        (
+            "request headers",
+            Box::new(|| Event::RequestHeaders { headers: allowed().header_list(), end_of_stream: false }),
+            [(Hold, ""), (Hold, broken), (Hold, broken), (Hold, "reply 502"), (Hold, "")],
+        ),
+        (
+            "body progress",
+            Box::new(|| Event::RequestBody { buffered: 10 }),
+            [(Hold, broken), (Hold, ""), (Hold, ""), (Pass, ""), (Hold, "")],
+        ),
+        (
+            "request complete",
+            Box::new(|| Event::RequestComplete { body: body.as_bytes() }),
+            [(Hold, broken), (Pass, permitted), (Hold, ""), (Pass, ""), (Hold, "")],
+        ),
+        (
+            "keys settled",
+            Box::new(|| Event::KeysSettled),
+            [(Hold, broken), (Hold, ""), (Hold, "deny keys_unavailable, reply 503"), (Hold, ""), (Hold, "")],
+        ),
+        (
+            "response headers",
+            Box::new(|| Event::ResponseHeaders { headers: ok() }),
+            [(Pass, ""), (Pass, ""), (Pass, ""), (Pass, ""), (Pass, "")],
+        ),
+        (
+            "host failure",
+            Box::new(|| Event::HostFailure),
+            [(Hold, broken), (Hold, broken), (Hold, broken), (Hold, "reply 502"), (Hold, "")],
+        ),
+    ];
+    for (what, event, expected) in table {
+        for (phase, (flow, commands)) in PHASES.iter().zip(expected) {
+            let mut gateway = Gateway::new(policy(), phase.keys);
+            let mut run = gateway.begin();
+            (phase.reach)(&mut run);
+            // A fetch that failed: no keys have come, and none will soon.
+            run.gateway.keys.fetch_failed(IssuerIndex::new(0), run.gateway.now);
+            let (got, done) = run.handle(event());
+            assert_eq!((got, &*in_short(&done)), (flow, commands), "{what} while {}", phase.name);
+        }
+    }
+}
+
+#[test]
+fn a_body_is_refused_as_soon_as_it_is_too_large() {
+    let mut gateway = gateway();
+    let mut run = gateway.begin();
+    run.headers(&allowed());
+    assert_eq!(run.handle(Event::RequestBody { buffered: 1024 }), (Flow::Hold, Vec::new()));
+    let (flow, commands) = run.handle(Event::RequestBody { buffered: 1025 });
+    assert_eq!((flow, &*in_short(&commands)), (Flow::Hold, "deny too_large, reply 413"));
+    // The rest of it arrives all the same.
+    assert_eq!(run.complete(&[b' '; 2000]), (Flow::Hold, Vec::new()));
+}
+
+#[test]
+fn an_upstream_may_answer_before_it_has_read_the_request() {
+    let mut gateway = gateway();
+    let mut run = gateway.begin();
+    run.headers(&allowed());
+    assert_eq!(run.complete(call("read").to_string().as_bytes()).0, Flow::Pass);
+    assert_eq!(
+        run.handle(Event::ResponseHeaders { headers: HeaderList::from_iter([(":status", "200")]) }).0,
+        Flow::Pass
+    );
+    assert_eq!(run.handle(Event::RequestBody { buffered: 9999 }), (Flow::Pass, Vec::new()));
+}
+
+// --- Keys -----------------------------------------------------------------------------------------------------------
+
+fn install(gateway: &mut Gateway, keys: &[Value]) {
+    assert!(gateway.keys.install(IssuerIndex::new(0), keys::key_set(keys), gateway.now));
+}
+
+#[test]
+fn a_request_waits_for_keys_and_is_decided_when_they_come_whether_its_body_came_before_or_after() {
+    let body = call("read").to_string();
+    for body_comes_first in [true, false] {
+        let mut gateway = Gateway::new(policy(), Keys::NotFetched);
+        let mut run = gateway.begin();
+        assert_eq!(run.headers(&allowed()), (Flow::Hold, vec![Command::AwaitKeys(IssuerIndex::new(0))]));
+        if body_comes_first {
+            assert_eq!(run.complete(body.as_bytes()), (Flow::Hold, Vec::new()));
+        }
+        install(run.gateway, &issuer::jwks());
+        assert_eq!(run.handle(Event::KeysSettled), (Flow::Hold, Vec::new()));
+        // The exchange keeps no body: the host shows it again.
+        let (flow, commands) = run.complete(body.as_bytes());
+        assert_eq!((flow, &*in_short(&commands)), (Flow::Pass, "edit request, allow permitted"), "{body_comes_first}");
+    }
+}
+
+#[test]
+fn a_request_without_body_waits_for_keys_too() {
+    let mut gateway = Gateway::new(policy(), Keys::NotFetched);
+    let mut run = gateway.begin();
+    let (flow, commands) = run.headers(&Request::new("GET", "/mcp").bearer(&token("")));
+    assert_eq!((flow, &*in_short(&commands)), (Flow::Hold, "await keys 0"));
+    install(run.gateway, &issuer::jwks());
+    assert_eq!(run.handle(Event::KeysSettled), (Flow::Hold, Vec::new()));
+    let (flow, commands) = run.complete(b"");
+    assert_eq!((flow, &*in_short(&commands)), (Flow::Pass, "edit request, allow permitted"));
+}
+
+#[test]
+fn little_is_held_for_callers_that_are_not_known_yet() {
+    let mut roomy = policy();
+    roomy["protocol"]["max_request_bytes"] = json!(1_000_000);
+    let mut gateway = Gateway::new(roomy, Keys::NotFetched);
+    let mut run = gateway.begin();
+    run.headers(&allowed());
+    assert!(run.handle(Event::RequestBody { buffered: limits::MAX_WAITING_BODY_BYTES }).1.is_empty());
+    let (_, commands) = run.handle(Event::RequestBody { buffered: limits::MAX_WAITING_BODY_BYTES + 1 });
+    assert_eq!(Outcome::of(commands).reason, "keys_unavailable");
+
+    let mut run = gateway.begin();
+    run.headers(&allowed());
+    let (_, commands) = run.complete(&vec![b' '; limits::MAX_WAITING_BODY_BYTES + 1]);
+    assert_eq!(Outcome::of(commands).reason, "keys_unavailable");
+}
+
+#[test]
+fn keys_that_do_not_help_deny() {
+    let other = |id: &str| {
+        let mut key = issuer::jwks().swap_remove(0);
+        key["kid"] = id.into();
+        key
+    };
+    let stranger = {
+        let mut key = other("ed");
+        // The key of another issuer under this one's name: RFC 8032 section 7.1, test 2.
+        key["x"] = "PUAXw-hDiVqStwqnTRt-vJyYLM8uxJaMwM1V8Sr0Zgw".into();
+        key
+    };
+    for (key, expected) in [(other("next"), "deny key_unknown, reply 401"), (stranger, "deny bad_signature, reply 401")]
+    {
+        let mut gateway = Gateway::new(policy(), Keys::NotFetched);
+        let mut run = gateway.begin();
+        run.headers(&allowed());
+        install(run.gateway, &[key]);
+        let (flow, commands) = run.handle(Event::KeysSettled);
+        assert_eq!((flow, &*in_short(&commands)), (Flow::Hold, expected));
+        assert_eq!(run.complete(call("read").to_string().as_bytes()), (Flow::Hold, Vec::new()));
+    }
+}
+
+#[test]
+fn an_unknown_key_is_worth_one_fetch() {
+    let mut gateway = Gateway::new(policy(), Keys::NotFetched);
+    let mut old = issuer::jwks();
+    old.remove(0);
+    install(&mut gateway, &old);
+    let (_, commands) = gateway.begin().headers(&allowed());
+    assert_eq!(in_short(&commands), "await keys 0");
+    // The fetch has brought the same keys: nobody else waits for the next one until the cool-down is over.
+    gateway.keys.fetch_started(IssuerIndex::new(0), gateway.now);
+    gateway.keys.install(IssuerIndex::new(0), keys::key_set(&old), gateway.now);
+    assert_eq!(gateway.send(&allowed()).reason, "key_unknown");
+    gateway.now = gateway.now.plus(Seconds::new(60));
+    assert_eq!(in_short(&gateway.begin().headers(&allowed()).1), "await keys 0");
+}
+
+#[test]
+fn without_keys_and_without_hope_of_any_the_client_is_told_when_to_come_back() {
+    let mut gateway = Gateway::new(policy(), Keys::NotFetched);
+    gateway.keys.fetch_failed(IssuerIndex::new(0), gateway.now);
+    let outcome = gateway.send(&allowed());
+    assert_eq!(outcome.reason, "keys_unavailable");
+    let reply = outcome.reply();
+    assert_eq!((reply.status, header(reply, "retry-after")), (503, Some("5")));
+    assert_eq!(header(reply, "www-authenticate"), None, "another token would not help");
+    assert_eq!(json_body(reply)["error"]["code"], -33003);
+}
+
+// --- Tokens that were verified before -------------------------------------------------------------------------------
+
+#[test]
+fn a_remembered_token_is_judged_anew_each_time() {
+    let mut gateway = gateway();
+    assert_eq!(gateway.send(&allowed()).verdict, Verdict::Allow);
+    assert_eq!(gateway.tokens.len(), 1);
+    assert_eq!(gateway.send(&allowed()).verdict, Verdict::Allow);
+    assert_eq!(gateway.send(&Request::post("read", &call("write"))).reason, "insufficient_scope");
+    gateway.now = UnixSeconds::new(issuer::NOW + 700);
+    assert_eq!(gateway.send(&allowed()).reason, "token_expired");
+}
+
+#[test]
+fn a_token_that_expires_while_the_body_comes_is_refused() {
+    let mut gateway = gateway();
+    let mut run = gateway.begin();
+    assert_eq!(run.headers(&allowed()).0, Flow::Hold);
+    run.gateway.now = UnixSeconds::new(issuer::NOW + 700);
+    let (flow, commands) = run.complete(call("read").to_string().as_bytes());
+    assert_eq!((flow, Outcome::of(commands).reason), (Flow::Hold, "token_expired"));
+}
+
+#[test]
+fn a_token_that_loses_its_key_while_the_body_comes_is_refused() {
+    let mut gateway = Gateway::new(policy(), Keys::NotFetched);
+    install(&mut gateway, &issuer::jwks());
+    let mut run = gateway.begin();
+    assert_eq!(run.headers(&allowed()).0, Flow::Hold);
+    let others: Vec<Value> = issuer::jwks().iter().filter(|key| key["kty"] != "OKP").cloned().collect();
+    install(run.gateway, &others);
+    let (flow, commands) = run.complete(call("read").to_string().as_bytes());
+    assert_eq!((flow, Outcome::of(commands).reason), (Flow::Hold, "key_unknown"));
+}
+
+#[test]
+fn no_two_tokens_are_confused() {
+    let mut gateway = gateway();
+    for _ in 0..2 {
+        for scope in ["read", "write"] {
+            for tool in ["read", "write"] {
+                let outcome = gateway.send(&Request::post(scope, &call(tool)));
+                assert_eq!(outcome.verdict == Verdict::Allow, scope == tool, "{scope} {tool}");
+            }
+        }
+    }
+}
+
+// --- What is forwarded ----------------------------------------------------------------------------------------------
+
+fn forwarded(gateway: &mut Gateway, request: &Request) -> HeaderEdits {
+    gateway.send(request).result.unwrap()
+}
+
+#[test]
+fn the_upstream_learns_who_calls_and_never_sees_the_token() {
+    let edits = forwarded(&mut gateway(), &allowed());
+    assert_eq!(
+        edits.set,
+        [
+            ("x-toolgate-issuer", "https://issuer.test".to_owned()),
+            ("x-toolgate-subject", "user-7".to_owned()),
+            ("x-toolgate-client", "client-1".to_owned()),
+            ("x-toolgate-scopes", "read".to_owned()),
+            ("x-toolgate-decision", DECISION.to_owned()),
+        ]
+    );
+    assert!(edits.remove.contains(&b"authorization".to_vec()));
+}
+
+#[test]
+fn the_token_is_kept_where_the_policy_says_so() {
+    let mut keeping = policy();
+    keeping["forwarding"] = json!({"authorization": "keep"});
+    let edits = forwarded(&mut Gateway::new(keeping, Keys::Inline), &allowed());
+    assert!(!edits.remove.contains(&b"authorization".to_vec()));
+}
+
+#[test]
+fn a_client_cannot_speak_for_the_gateway() {
+    let spellings = ["x-toolgate-subject", "X-Toolgate-Subject", "x_toolgate_subject", "x-toolgate-anything"];
+    let request = spellings.iter().fold(allowed(), |request, name| request.with(name, "admin"));
+    let edits = forwarded(&mut gateway(), &request);
+    for name in spellings {
+        assert!(edits.remove.contains(&name.as_bytes().to_vec()), "{name}");
+    }
+}
+
+#[test]
+fn identities_are_escaped_and_never_cut_short() {
+    let send = |claims: Value| gateway().send(&allowed().bearer(&token_with(claims.as_object().unwrap())));
+    let edits = send(json!({"scope": "read", "sub": "Zoë 100%"})).result.unwrap();
+    assert!(edits.set.contains(&("x-toolgate-subject", "Zo%C3%AB%20100%25".to_owned())), "{edits:?}");
+
+    let long = "é".repeat(1000);
+    let many = format!("read {}", (0..1000).map(|number| format!("s{number:04}")).collect::<Vec<_>>().join(" "));
+    for claims in
+        [json!({"scope": "read", "sub": long}), json!({"scope": "read", "client_id": long}), json!({"scope": many})]
+    {
+        assert_eq!(send(claims).reason, "identity_too_long");
+    }
+}
+
+#[test]
+fn mirrors_that_nobody_compared_are_removed() {
+    let with_mirrors = |request: Request| request.with("mcp-method", "tools/call").with("mcp-name", "read");
+    let edits = forwarded(&mut gateway(), &with_mirrors(allowed()));
+    assert!(edits.remove.contains(&b"mcp-method".to_vec()) && edits.remove.contains(&b"mcp-name".to_vec()));
+    let mut stateless = call("read");
+    stateless["params"]["_meta"] = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let request = with_mirrors(Request::post("read", &stateless)).with("mcp-protocol-version", "2026-07-28");
+    assert_eq!(forwarded(&mut gateway(), &request).remove, [b"authorization".to_vec()]);
+
+    // A list has no name to mirror.
+    stateless["method"] = json!("tools/list");
+    let request = Request::post("read", &stateless)
+        .with("mcp-protocol-version", "2026-07-28")
+        .with("mcp-method", "tools/list")
+        .with("mcp-name", "write");
+    let removed = forwarded(&mut gateway(), &request).remove;
+    assert_eq!(removed, [b"mcp-name".to_vec(), b"authorization".to_vec()]);
+}
+
+// --- Answers --------------------------------------------------------------------------------------------------------
+
+/// Status, header fields but for the decision's id, and JSON body of a reply.
+fn shape(reply: &LocalReply) -> (u16, Vec<(&str, &str)>, Value) {
+    let fields = reply.headers.iter().map(|(name, value)| (*name, value.as_str()));
+    let body = if reply.body.is_empty() { Value::Null } else { json_body(reply) };
+    (reply.status, fields.filter(|(name, _)| *name != "x-toolgate-decision").collect(), body)
+}
+
+fn json_fields() -> Vec<(&'static str, &'static str)> {
+    vec![("content-type", "application/json"), ("cache-control", "no-store")]
+}
+
+fn json_fields_and(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
+    [json_fields(), more.to_vec()].concat()
+}
+
+fn rpc_error(code: i64, message: &str) -> Value {
+    json!({"jsonrpc": "2.0", "error": {"code": code, "message": message}})
+}
+
+#[test]
+fn refusals_of_credentials_say_where_to_get_one_and_what_was_wrong() {
+    let expired = token_with(json!({"age_s": 3000}).as_object().unwrap());
+    let cases = [
+        (
+            allowed().without("authorization"),
+            401,
+            r#"Bearer scope="read", resource_metadata="https://gateway.test/.well-known/oauth-protected-resource/mcp""#,
+            json!({"error": "unauthorized", "error_description": "an access token is required"}),
+        ),
+        (
+            allowed().bearer(&expired),
+            401,
+            concat!(
+                r#"Bearer error="invalid_token", error_description="the token has expired", scope="read", "#,
+                r#"resource_metadata="https://gateway.test/.well-known/oauth-protected-resource/mcp""#
+            ),
+            json!({"error": "invalid_token", "error_description": "the token has expired"}),
+        ),
+        (
+            allowed().bearer("a b"),
+            400,
+            concat!(
+                r#"Bearer error="invalid_request", error_description="malformed authorization header", scope="read", "#,
+                r#"resource_metadata="https://gateway.test/.well-known/oauth-protected-resource/mcp""#
+            ),
+            json!({"error": "invalid_request", "error_description": "malformed authorization header"}),
+        ),
+    ];
+    for (request, status, challenge, body) in cases {
+        let outcome = gateway().send(&request);
+        let fields = [json_fields(), vec![("www-authenticate", challenge)]].concat();
+        assert_eq!(shape(outcome.reply()), (status, fields, body));
+    }
+}
+
+#[test]
+fn insufficient_scope_names_what_is_required_and_keeps_what_was_granted() {
+    let request = Request::post("read unheard:of", &call("write"));
+    let challenge = concat!(
+        r#"Bearer error="insufficient_scope", error_description="missing scope: write", scope="write read", "#,
+        r#"resource_metadata="https://gateway.test/.well-known/oauth-protected-resource/mcp""#
+    );
+    let body = json!({"jsonrpc": "2.0", "id": 1, "error": {
+        "code": -33001,
+        "message": "Insufficient scope (missing scope: write)",
+        "data": {
+            "error": "insufficient_scope", "missing_scopes": ["write"], "required_scopes": ["write"],
+            "resource_metadata": METADATA, "decision_id": DECISION,
+        },
+    }});
+    let outcome = gateway().send(&request);
+    assert_eq!(shape(outcome.reply()), (403, json_fields_and(&[("www-authenticate", challenge)]), body));
+}
+
+#[test]
+fn what_no_scope_would_change_is_denied_without_a_challenge() {
+    let body = json!({"jsonrpc": "2.0", "id": 1, "error": {
+        "code": -33002,
+        "message": "The policy does not allow this",
+        "data": {"reason": "no_rule", "decision_id": DECISION},
+    }});
+    let outcome = gateway().send(&Request::post("read", &call("unheard-of")));
+    assert_eq!(shape(outcome.reply()), (403, json_fields(), body));
+}
+
+#[test]
+fn requests_that_break_the_protocol_get_an_error_of_the_protocol() {
+    let too_large = "The request body may have 1024 bytes at most";
+    let cases = [
+        (allowed().without("content-type"), 415, rpc_error(-32600, "Content-Type must be application/json in UTF-8")),
+        (allowed().with("content-encoding", "gzip"), 415, rpc_error(-32600, "Encoded request bodies are not accepted")),
+        (allowed().with("content-length", "1025"), 413, rpc_error(-32600, too_large)),
+        (allowed().with("content-length", "9".repeat(99)), 413, rpc_error(-32600, too_large)),
+        (allowed().with_bytes(vec![b' '; 1025]), 413, rpc_error(-32600, too_large)),
+        (allowed().with_bytes("{"), 400, rpc_error(-32700, "Parse error")),
+        (allowed().with_bytes(b"\xff\xfe{\x00}\x00".as_slice()), 400, rpc_error(-32700, "Parse error")),
+        (allowed().with_bytes(r#"{"id":1,"id":2}"#), 400, rpc_error(-32600, "Invalid request: duplicate member")),
+        (allowed().with_bytes("7"), 400, rpc_error(-32600, "Invalid request: not a JSON-RPC message")),
+    ];
+    for (request, status, body) in cases {
+        let outcome = gateway().send(&request);
+        assert_eq!(shape(outcome.reply()), (status, json_fields(), body));
+    }
+}
+
+#[test]
+fn errors_echo_the_id_byte_for_byte() {
+    for id in ["1", "-7", "123456789012345678901234567890", r#""a""#, r#""\u0061""#] {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"x"}}}}"#);
+        let outcome = gateway().send(&allowed().with_bytes(body));
+        let text = String::from_utf8(outcome.reply().body.clone()).unwrap();
+        assert!(text.starts_with(&format!(r#"{{"jsonrpc":"2.0","id":{id},"error":"#)), "{text}");
+    }
+}
+
+#[test]
+fn refusals_without_a_message_have_no_body() {
+    for (request, status, fields) in [
+        (Request::new("GET", "/other"), 404, vec![]),
+        (Request::new("PUT", "/mcp"), 405, vec![("allow", "GET, POST, DELETE")]),
+        (Request::new("OPTIONS", "/mcp"), 405, vec![("allow", "GET, POST, DELETE")]),
+        (Request::new("PUT", METADATA_PATH), 405, vec![("allow", "GET, HEAD, OPTIONS")]),
+    ] {
+        let outcome = gateway().send(&request);
+        assert_eq!(shape(outcome.reply()), (status, fields, Value::Null));
+    }
+    let mut stateless = policy();
+    stateless["protocol"]["revisions"] = json!(["2026-07-28"]);
+    let outcome = Gateway::new(stateless, Keys::Inline).send(&Request::new("GET", "/mcp"));
+    assert_eq!(shape(outcome.reply()), (405, vec![("allow", "POST")], Value::Null));
+}
+
+#[test]
+fn every_answer_and_every_forwarded_request_carries_the_decision() {
+    let origin = |request: Request| request.with("origin", "https://evil.test");
+    for request in [
+        allowed().without("authorization"),
+        origin(allowed()),
+        Request::post("", &call("read")),
+        Request::new("GET", METADATA_PATH),
+        Request::new("GET", "/other"),
+    ] {
+        assert_eq!(header(gateway().send(&request).reply(), "x-toolgate-decision"), Some(DECISION));
+    }
+    assert_eq!(DECISION, ID.to_string());
+}
+
+#[test]
+fn an_unreadable_request_line_is_refused() {
+    for name in [":path", ":method"] {
+        for request in
+            [allowed().without(name), allowed().with(name, "again"), allowed().without(name).with(name, b"\xff")]
+        {
+            assert_eq!(gateway().send(&request).reply().status, 400, "{name}");
+        }
+    }
+}
+
+// --- Metadata and browsers ------------------------------------------------------------------------------------------
+
+const PUBLIC: [(&str, &str); 3] = [
+    ("access-control-allow-origin", "*"),
+    ("access-control-allow-methods", "GET, HEAD, OPTIONS"),
+    ("access-control-allow-headers", "*"),
+];
+
+#[test]
+fn the_metadata_document_is_for_everybody() {
+    let mut named = policy();
+    named["resource"]["name"] = "Test tools".into();
+    let document = json!({
+        "resource": "https://gateway.test/mcp",
+        "authorization_servers": ["https://issuer.test"],
+        "scopes_supported": ["read"],
+        "bearer_methods_supported": ["header"],
+        "resource_name": "Test tools",
+    });
+    for path in [METADATA_PATH, "/.well-known/oauth-protected-resource", &format!("{METADATA_PATH}?x=1")] {
+        for (method, status, fields, body) in [
+            ("GET", 200, json_fields_and(&PUBLIC), document.clone()),
+            ("HEAD", 200, json_fields_and(&PUBLIC), Value::Null),
+            ("OPTIONS", 204, PUBLIC.to_vec(), Value::Null),
+        ] {
+            let outcome = Gateway::new(named.clone(), Keys::Inline).send(&Request::new(method, path));
+            assert_eq!(outcome.verdict, Verdict::Serve);
+            assert_eq!(shape(outcome.reply()), (status, fields, body), "{method} {path}");
+        }
+    }
+}
+
+#[test]
+fn a_policy_without_low_risk_scopes_offers_none() {
+    let mut quiet = policy();
+    quiet["resource"]["initial_scopes"] = json!([]);
+    let policy = compile(quiet, Keys::Inline);
+    assert_eq!(policy.metadata.get("scopes_supported"), None);
+}
+
+fn cors(origin: &str) -> Vec<(&str, &str)> {
+    vec![("access-control-allow-origin", origin), ("access-control-expose-headers", EXPOSED), ("vary", "origin")]
+}
+
+#[test]
+fn a_page_of_an_allowed_origin_may_ask_and_read_refusals() {
+    let page = |request: Request| request.with("origin", "https://app.test");
+    let preflight = page(Request::new("OPTIONS", "/mcp"))
+        .with("access-control-request-method", "POST")
+        .with("access-control-request-headers", "authorization,mcp-param-region, x-other, mcp-param-b\u{e4}d");
+    // A value that is not visible ASCII asks for nothing.
+    let outcome = gateway().send(&preflight);
+    assert!(!header(outcome.reply(), "access-control-allow-headers").unwrap().contains("mcp-param"));
+    let preflight = page(Request::new("OPTIONS", "/mcp"))
+        .with("access-control-request-method", "POST")
+        .with("access-control-request-headers", "authorization,Mcp-Param-Region, x-other, mcp-param-a b");
+    let outcome = gateway().send(&preflight);
+    let fields = [
+        vec![
+            ("access-control-allow-methods", "GET, POST, DELETE"),
+            (
+                "access-control-allow-headers",
+                "authorization, content-type, accept, mcp-protocol-version, mcp-session-id, mcp-method, mcp-name, \
+                 last-event-id, Mcp-Param-Region",
+            ),
+            ("access-control-max-age", "600"),
+        ],
+        cors("https://app.test"),
+    ]
+    .concat();
+    assert_eq!(shape(outcome.reply()), (204, fields, Value::Null));
+
+    for request in [
+        page(allowed().without("authorization")),
+        page(Request::post("", &call("read"))),
+        page(allowed().with_bytes("{")),
+    ] {
+        let outcome = gateway().send(&request);
+        let (_, fields, _) = shape(outcome.reply());
+        assert!(fields.ends_with(&cors("https://app.test")), "{fields:?}");
+    }
+}
+
+#[test]
+fn a_page_of_another_origin_may_not_even_read_the_refusal() {
+    let foreign = [vec!["https://evil.test"], vec!["https://app.test", "https://app.test"], vec!["null"], vec![""]];
+    for origins in foreign {
+        let request = origins.iter().fold(allowed(), |request, origin| request.with("origin", origin));
+        let outcome = gateway().send(&request);
+        let expected = (403, json_fields(), rpc_error(-33002, "This origin is not allowed"));
+        assert_eq!(shape(outcome.reply()), expected, "{origins:?}");
+    }
+}
+
+// --- The upstream's answer ------------------------------------------------------------------------------------------
+
+/// What becomes of an answer with these headers to an allowed request.
+fn answered(request: &Request, headers: &[(&str, &str)]) -> (Flow, Vec<Command>) {
+    let mut gateway = gateway();
+    let mut run = gateway.begin();
+    run.headers(request);
+    assert_eq!(run.complete(call("read").to_string().as_bytes()).0, Flow::Pass);
+    run.handle(Event::ResponseHeaders { headers: headers.iter().copied().collect() })
+}
+
+#[test]
+fn the_upstreams_401_is_a_fault_of_the_set_up_not_of_the_client() {
+    let challenge = [(":status", "401"), ("www-authenticate", "Bearer resource_metadata=\"https://inside.test/x\"")];
+    let (flow, commands) = answered(&allowed(), &challenge);
+    assert_eq!((flow, &*in_short(&commands)), (Flow::Hold, "upstream refused, reply 502"));
+    let Some(Command::Reply(reply)) = commands.last() else { panic!("no reply") };
+    let message = "The MCP server did not accept the gateway's request";
+    assert_eq!(shape(reply), (502, json_fields(), rpc_error(-33003, message)));
+    assert_eq!(header(reply, "x-toolgate-decision"), Some(DECISION));
+    let (_, commands) = answered(&allowed().with("origin", "https://app.test"), &challenge);
+    let Some(Command::Reply(reply)) = commands.last() else { panic!("no reply") };
+    assert_eq!(header(reply, "access-control-allow-origin"), Some("https://app.test"));
+}
+
+#[test]
+fn an_upstream_sends_no_client_elsewhere() {
+    for (status, name) in [("307", "location"), ("302", "location"), ("407", "proxy-authenticate"), ("101", "upgrade")]
+    {
+        let (flow, commands) = answered(&allowed(), &[(":status", status), (name, "https://elsewhere.test/mcp")]);
+        assert_eq!((flow, &*in_short(&commands)), (Flow::Hold, "upstream refused, reply 502"), "{status}");
+    }
+    assert_eq!(answered(&allowed(), &[(":status", "304")]), (Flow::Pass, Vec::new()));
+}
+
+#[test]
+fn only_the_gateway_speaks_for_the_resource_and_about_origins() {
+    let upstream = [
+        (":status", "403"),
+        ("WWW-Authenticate", "Bearer"),
+        ("x-toolgate-decision", "forged"),
+        ("access-control-allow-origin", "*"),
+        ("access-control-allow-credentials", "true"),
+        ("access-control-allow-methods", "PUT"),
+        ("access-control-max-age", "86400"),
+        ("content-type", "application/json"),
+        ("mcp-session-id", "s-1"),
+    ];
+    let (flow, commands) = answered(&allowed(), &upstream);
+    let [Command::EditResponseHeaders(HeaderEdits { remove, set, add })] = commands.as_slice() else {
+        panic!("{commands:?}")
+    };
+    let unwanted = [
+        "www-authenticate",
+        "x-toolgate-decision",
+        "access-control-allow-origin",
+        "access-control-allow-credentials",
+        "access-control-allow-methods",
+        "access-control-max-age",
+    ];
+    let removed: BTreeSet<Vec<u8>> = remove.iter().map(|name| name.to_ascii_lowercase()).collect();
+    assert_eq!(removed, unwanted.iter().map(|name| name.as_bytes().to_vec()).collect());
+    assert_eq!((flow, set.len(), add.len()), (Flow::Pass, 0, 0));
+}
+
+#[test]
+fn a_page_of_an_allowed_origin_may_read_the_upstreams_answer() {
+    let (flow, commands) = answered(&allowed().with("origin", "https://app.test"), &[(":status", "200")]);
+    let mut set: Vec<_> = cors("https://app.test").into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+    // The upstream's own Vary stays.
+    let add = set.split_off(2);
+    let edits = HeaderEdits { set, add, ..HeaderEdits::default() };
+    assert_eq!((flow, commands), (Flow::Pass, vec![Command::EditResponseHeaders(edits)]));
+}

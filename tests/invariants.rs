@@ -1,0 +1,382 @@
+//! What holds for every order of events and for every request, however broken.
+#![cfg(not(target_family = "wasm"))]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+#![expect(clippy::arithmetic_side_effects, reason = "the numbers are in the test")]
+
+mod support {
+    #[expect(dead_code, reason = "invariants need a part of it")]
+    pub(crate) mod gateway;
+    #[expect(dead_code, reason = "invariants need a part of it")]
+    pub(crate) mod issuer;
+    pub(crate) mod keys;
+}
+
+use std::cell::RefCell;
+
+use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_assert, prop_oneof, proptest};
+use proptest::sample::Index;
+use serde_json::{Value, json};
+use toolgate::exchange::{Command, Event, Flow, Verdict};
+use toolgate::http::HeaderList;
+use toolgate::jwt::{IssuerIndex, KeySet, TokenCache};
+
+use support::gateway::{Gateway, Keys, Outcome, Request, Run, call, policy, token};
+use support::issuer;
+use support::keys::key_set;
+
+// --- Orders of events -----------------------------------------------------------------------------------------------
+
+/// Concrete events, enough to go every way through the state machine.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    GoodHeaders,
+    BadHeaders,
+    HeadersOfAStream,
+    SmallPart,
+    LargePart,
+    AllowedBody,
+    DeniedBody,
+    Garbage,
+    KeysCome,
+    KeysFail,
+    Answer200,
+    Answer401,
+    HostFailure,
+}
+
+const STEPS: [Step; 13] = [
+    Step::GoodHeaders,
+    Step::BadHeaders,
+    Step::HeadersOfAStream,
+    Step::SmallPart,
+    Step::LargePart,
+    Step::AllowedBody,
+    Step::DeniedBody,
+    Step::Garbage,
+    Step::KeysCome,
+    Step::KeysFail,
+    Step::Answer200,
+    Step::Answer401,
+    Step::HostFailure,
+];
+
+/// What the steps are made of, prepared once.
+struct Script {
+    good: HeaderList,
+    bad: HeaderList,
+    stream: HeaderList,
+    allowed: Vec<u8>,
+    denied: Vec<u8>,
+    keys: KeySet,
+}
+
+impl Script {
+    fn new() -> Self {
+        let allowed = Request::post("read", &call("read"));
+        Self {
+            bad: allowed.clone().bearer("a.b.c").header_list(),
+            good: allowed.header_list(),
+            stream: Request::new("GET", "/mcp").bearer(&token("read")).header_list(),
+            allowed: call("read").to_string().into_bytes(),
+            denied: call("write").to_string().into_bytes(),
+            keys: key_set(&issuer::jwks()),
+        }
+    }
+
+    fn event(&self, step: Step) -> Event<'_> {
+        let headers =
+            |headers: &HeaderList, end_of_stream| Event::RequestHeaders { headers: headers.clone(), end_of_stream };
+        let answer = |status| Event::ResponseHeaders { headers: HeaderList::from_iter([(":status", status)]) };
+        match step {
+            Step::GoodHeaders => headers(&self.good, false),
+            Step::BadHeaders => headers(&self.bad, false),
+            Step::HeadersOfAStream => headers(&self.stream, true),
+            Step::SmallPart => Event::RequestBody { buffered: 100 },
+            Step::LargePart => Event::RequestBody { buffered: 100_000 },
+            Step::AllowedBody => Event::RequestComplete { body: &self.allowed },
+            Step::DeniedBody => Event::RequestComplete { body: &self.denied },
+            Step::Garbage => Event::RequestComplete { body: b"{" },
+            Step::KeysCome | Step::KeysFail => Event::KeysSettled,
+            Step::Answer200 => answer("200"),
+            Step::Answer401 => answer("401"),
+            Step::HostFailure => Event::HostFailure,
+        }
+    }
+}
+
+/// What an exchange has done so far.
+#[derive(Default)]
+struct Seen {
+    steps: Vec<Step>,
+    replies: usize,
+    decisions: usize,
+    permits: usize,
+}
+
+impl Seen {
+    /// Takes in one more step and holds what came of it against the invariants.
+    fn take(&mut self, step: Step, flow: Flow, commands: &[Command]) {
+        self.steps.push(step);
+        let steps = &self.steps;
+        for command in commands {
+            match command {
+                Command::Reply(_) => self.replies += 1,
+                Command::Decided { verdict: Verdict::Allow, .. } => self.decisions += 1,
+                Command::Decided { .. } => {
+                    self.decisions += 1;
+                    assert_eq!(self.permits, 0, "denied what was forwarded: {steps:?}");
+                }
+                Command::EditRequestHeaders(edits) => {
+                    self.permits += 1;
+                    assert!(edits.remove.contains(&b"authorization".to_vec()), "the token goes upstream: {steps:?}");
+                    assert!(self.is_entitled(), "forwarded without an allowed request: {steps:?}");
+                }
+                Command::EditResponseHeaders(_) | Command::UpstreamRefused => {
+                    assert_eq!(self.permits, 1, "an answer to what was not forwarded: {steps:?}");
+                }
+                Command::AwaitKeys(_) => assert_eq!(self.decisions, 0, "waits after deciding: {steps:?}"),
+            }
+        }
+        assert!(self.replies <= 1, "answered twice: {steps:?}");
+        assert!(self.decisions <= 1, "decided twice: {steps:?}");
+        assert!(self.permits <= 1, "forwarded twice: {steps:?}");
+        let is_answer = matches!(step, Step::Answer200 | Step::Answer401);
+        if flow == Flow::Pass && !is_answer {
+            assert!(self.permits == 1 && self.replies == 0, "passed without a permit: {steps:?}");
+        }
+    }
+
+    /// Whether the headers were good, the keys had come where they were needed, and the request was complete and
+    /// allowed, by its last step and nothing before.
+    fn is_entitled(&self) -> bool {
+        let (last, before) = self.steps.split_last().unwrap();
+        let arrived: Vec<Step> = before
+            .iter()
+            .copied()
+            .filter(|step| !matches!(step, Step::SmallPart | Step::Answer200 | Step::Answer401))
+            .collect();
+        match (last, arrived.as_slice()) {
+            (Step::HeadersOfAStream, rest) => rest.is_empty(),
+            // Without keys anything may have been complete before they came, even twice, and is shown again.
+            (Step::AllowedBody, [Step::GoodHeaders, rest @ ..]) => rest.iter().all(|step| {
+                matches!(step, Step::KeysCome | Step::KeysFail | Step::AllowedBody | Step::DeniedBody | Step::Garbage)
+            }),
+            _ => false,
+        }
+    }
+}
+
+/// Runs a sequence of steps on a fresh exchange.
+fn run(gateway: &mut Gateway, script: &Script, steps: impl Iterator<Item = Step>) {
+    let mut seen = Seen::default();
+    let mut run: Run<'_> = gateway.begin();
+    for step in steps {
+        let (issuer, now) = (IssuerIndex::new(0), run.gateway.now);
+        if step == Step::KeysCome {
+            run.gateway.keys.install(issuer, script.keys.clone(), now);
+        } else if step == Step::KeysFail {
+            run.gateway.keys.fetch_failed(issuer, now);
+        }
+        let (flow, commands) = run.handle(script.event(step));
+        seen.take(step, flow, &commands);
+    }
+}
+
+#[test]
+fn no_order_of_events_forwards_what_is_not_allowed_or_answers_twice() {
+    let script = Script::new();
+    // With keys to come the token is verified anew each time, which is slow: shorter sequences will do.
+    for (keys, length) in [(Keys::Inline, 5), (Keys::NotFetched, 4)] {
+        let steps: Vec<Step> = match keys {
+            Keys::Inline => STEPS.into_iter().filter(|step| *step != Step::KeysFail).collect(),
+            Keys::NotFetched => STEPS.to_vec(),
+        };
+        let mut gateway = Gateway::new(policy(), keys);
+        let pristine = gateway.keys.clone();
+        for number in 0..steps.len().pow(length) {
+            if let Keys::NotFetched = keys {
+                gateway.keys = pristine.clone();
+                gateway.tokens = TokenCache::new();
+            }
+            let digits = (0..length).map(|place| steps[number / steps.len().pow(place) % steps.len()]);
+            run(&mut gateway, &script, digits);
+        }
+    }
+}
+
+// --- Bodies ---------------------------------------------------------------------------------------------------------
+
+/// A change of a body's bytes, of the kinds that fool parsers.
+#[derive(Clone, Debug)]
+enum Mutation {
+    Replace(Index, u8),
+    Insert(Index, &'static str),
+    Remove(Index, usize),
+    /// Copies a piece of the body to another place.
+    Splice(Index, usize, Index),
+}
+
+fn mutation() -> impl Strategy<Value = Mutation> {
+    let tokens = [
+        "\"name\":\"write\",",
+        "\"n\\u0061me\":\"write\",",
+        "\"Name\":\"write\",",
+        "\"method\":\"ping\",",
+        "\"params\":{\"name\":\"write\"},",
+        "\"params\":{},",
+        "\"_meta\":{\"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\"},",
+        "{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"tools/call\",\"params\":{\"name\":\"write\"}},",
+        "\"uri\":\"norg://x\",",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        "\"",
+        "\\",
+        "\u{feff}",
+        "\0",
+        " ",
+        "\n",
+        "\\u0000",
+        "\\ud800",
+        "null",
+        "1e5",
+    ];
+    prop_oneof![
+        (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Mutation::Replace(at, byte)),
+        (any::<Index>(), prop::sample::select(tokens.to_vec())).prop_map(|(at, text)| Mutation::Insert(at, text)),
+        (any::<Index>(), 1..12_usize).prop_map(|(at, length)| Mutation::Remove(at, length)),
+        (any::<Index>(), 1..40_usize, any::<Index>()).prop_map(|(from, length, to)| Mutation::Splice(from, length, to)),
+    ]
+}
+
+fn mutate(body: &mut Vec<u8>, mutation: &Mutation) {
+    let len = body.len();
+    match mutation {
+        Mutation::Replace(at, byte) if len > 0 => body[at.index(len)] = *byte,
+        Mutation::Insert(at, text) => {
+            let at = at.index(len + 1);
+            body.splice(at..at, text.bytes());
+        }
+        Mutation::Remove(at, length) if len > 0 => {
+            let at = at.index(len);
+            body.drain(at..len.min(at + length));
+        }
+        Mutation::Splice(from, length, to) if len > 0 => {
+            let (from, to) = (from.index(len), to.index(len + 1));
+            let piece = body[from..len.min(from + length)].to_vec();
+            body.splice(to..to, piece);
+        }
+        Mutation::Replace(..) | Mutation::Remove(..) | Mutation::Splice(..) => {}
+    }
+}
+
+/// Bodies that are allowed for a token with the scope `read`, or not.
+fn bodies() -> impl Strategy<Value = Vec<u8>> {
+    let bodies = [
+        call("read"),
+        call("write"),
+        json!([call("read"), call("read")]),
+        json!({"jsonrpc": "2.0", "id": "a", "method": "tools/list", "params": {"cursor": "x"}}),
+        json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
+        json!({"jsonrpc": "2.0", "id": 1, "result": {"name": "write", "method": "tools/call"}}),
+        json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"arguments": {"name": "write"}, "name": "read"}}),
+    ];
+    let texts = bodies.map(|body| body.to_string().into_bytes());
+    (prop::sample::select(texts.to_vec()), prop::collection::vec(mutation(), 0..4)).prop_map(|(mut body, mutations)| {
+        mutations.iter().for_each(|mutation| mutate(&mut body, mutation));
+        body
+    })
+}
+
+/// Whether a lenient reader finds nothing in `message` that the token of these tests must not do.
+fn is_harmless(message: &Value) -> bool {
+    match message["method"].as_str() {
+        Some("tools/call") => message["params"]["name"] == "read",
+        Some(method) => !["prompts/get", "resources/read", "completion/complete"].contains(&method),
+        None => message["method"].is_null() && (message.get("result").is_some() || message.get("error").is_some()),
+    }
+}
+
+/// Header values as a client, or an attacker, could send them.
+fn header_values() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..40),
+        "[ -~]{0,60}".prop_map(String::into_bytes),
+        Just(b"Bearer ".to_vec()),
+        "[A-Za-z0-9_-]{0,20}\\.[A-Za-z0-9_-]{0,20}\\.[A-Za-z0-9_-]{0,20}"
+            .prop_map(|token| format!("Bearer {token}").into_bytes()),
+        "=\\?base64\\?[A-Za-z0-9+/=]{0,12}\\?=".prop_map(String::into_bytes),
+    ]
+}
+
+const HEADERS: [&str; 17] = [
+    ":path",
+    ":method",
+    ":authority",
+    "authorization",
+    "content-type",
+    "content-encoding",
+    "content-length",
+    "origin",
+    "access-control-request-method",
+    "mcp-protocol-version",
+    "mcp-method",
+    "mcp-name",
+    "mcp-session-id",
+    "last-event-id",
+    "x-toolgate-subject",
+    "accept",
+    "te",
+];
+
+thread_local! {
+    /// Compiling a policy takes longer than a thousand decisions.
+    static GATEWAY: RefCell<Gateway> = RefCell::new(Gateway::new(policy(), Keys::Inline));
+}
+
+fn send(request: &Request) -> Outcome {
+    GATEWAY.with_borrow_mut(|gateway| gateway.send(request))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    /// Whoever reads the body after the gateway, even a parser that takes the last of two members, finds the call that
+    /// was judged.
+    #[test]
+    fn a_forwarded_body_means_to_others_what_was_judged(body in bodies()) {
+        let outcome = send(&Request::post("read", &Value::Null).with_bytes(body.clone()));
+        if outcome.verdict == Verdict::Allow {
+            let text = std::str::from_utf8(&body).unwrap();
+            let value: Value = serde_json::from_str(text).unwrap();
+            let messages = value.as_array().map_or(std::slice::from_ref(&value), Vec::as_slice);
+            prop_assert!(messages.iter().all(is_harmless), "{text}");
+        } else {
+            prop_assert!((200..500).contains(&outcome.reply().status));
+        }
+    }
+
+    /// Whatever the headers hold, there is one decision, and a good token and path are needed for a good one.
+    #[test]
+    fn no_headers_bring_the_gateway_down(
+        lines in prop::collection::vec((prop::sample::select(HEADERS.to_vec()), header_values()), 0..8),
+        from_good in any::<bool>(),
+    ) {
+        let start = if from_good {
+            Request::post("read", &call("read"))
+        } else {
+            Request::new("POST", "/mcp").with_body(&call("read"))
+        };
+        let request = lines.iter().fold(start, |request, (name, value)| request.with(name, value));
+        let outcome = send(&request);
+        prop_assert!(outcome.verdict != Verdict::Allow || from_good);
+    }
+}
