@@ -86,6 +86,7 @@ fn in_short(commands: &[Command]) -> String {
             Command::AwaitKeys(issuer) => format!("await keys {}", issuer.get()),
             Command::Decided { verdict, reason } => format!("{} {reason}", verdict.name()),
             Command::UpstreamRefused => "upstream refused".to_owned(),
+            Command::UpstreamUnusable { reason, .. } => format!("upstream {reason}"),
         })
         .collect();
     words.join(", ")
@@ -714,6 +715,8 @@ fn only_the_gateway_speaks_for_the_resource_and_about_origins() {
         "access-control-allow-credentials",
         "access-control-allow-methods",
         "access-control-max-age",
+        // No session of this client's.
+        "mcp-session-id",
     ];
     let removed: BTreeSet<Vec<u8>> = remove.iter().map(|name| name.to_ascii_lowercase()).collect();
     assert_eq!(removed, unwanted.iter().map(|name| name.as_bytes().to_vec()).collect());

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use toolgate::config::{CompiledPolicy, ConfigError};
 use toolgate::limits;
 
-use support::gateway::policy;
+use support::gateway::{policy, variable};
 use support::issuer::jwks;
 
 /// A policy that compiles and has most fields.
@@ -47,7 +47,7 @@ fn good_but(pointer: &str, value: Value) -> Value {
 }
 
 fn compile(document: &Value) -> Result<CompiledPolicy, ConfigError> {
-    CompiledPolicy::from_json(document.to_string().as_bytes())
+    CompiledPolicy::from_json(document.to_string().as_bytes(), &variable)
 }
 
 /// JSON pointer and value that break the policy, then the place and the problem that the error names.
@@ -170,7 +170,7 @@ fn what_is_wrong_is_said_with_its_place_and_a_remedy() {
 #[test]
 fn a_document_is_one_strict_json_object() {
     for text in ["", "[]", "{", "{}", "null", r#"{"version":"toolgate/v1","version":"toolgate/v1"}"#, "\u{feff}{}"] {
-        assert_eq!(CompiledPolicy::from_json(text.as_bytes()).unwrap_err().path, ".", "{text}");
+        assert_eq!(CompiledPolicy::from_json(text.as_bytes(), &variable).unwrap_err().path, ".", "{text}");
     }
 }
 
@@ -190,7 +190,7 @@ fn rules_are_bounded() {
 
 #[test]
 fn the_digest_depends_on_the_meaning_not_on_the_spelling() {
-    let digest = |text: &str| CompiledPolicy::from_json(text.as_bytes()).unwrap().digest;
+    let digest = |text: &str| CompiledPolicy::from_json(text.as_bytes(), &variable).unwrap().digest;
     let text = good().to_string();
     let spaced = serde_json::to_string_pretty(&good()).unwrap();
     let as_double = text.replace("\"max_request_bytes\":1024", "\"max_request_bytes\":1024.0");

@@ -9,12 +9,14 @@ use super::check::{each, known_scope};
 use super::document::{AuthorizationForwarding, PolicyDocument, ProtocolDocument, Risk};
 use super::issuers::issuers;
 use super::rules::rule_set;
+use super::sessions::{Variables, session_keys};
 use crate::json;
 use crate::jwt::{KeySource, TrustedIssuer};
 use crate::limits;
 use crate::mcp::{Revision, RevisionSet};
 use crate::oauth::{ResourceMetadata, ResourceUri};
 use crate::policy::{RuleSet, ScopeCatalogue, is_scope_token};
+use crate::session::SessionKeys;
 use crate::units::ByteCount;
 
 /// A policy that was checked as a whole, in the form that requests are held against.
@@ -44,6 +46,8 @@ pub struct CompiledPolicy {
     pub rules: RuleSet,
     /// Whether the upstream gets the token.
     pub keeps_authorization: bool,
+    /// How session identifiers are sealed; without keys there are no sessions.
+    pub sessions: SessionKeys,
     /// SHA-256 of the document in canonical form, in hexadecimal.
     pub digest: String,
 }
@@ -60,11 +64,11 @@ pub struct KeyFetch {
 }
 
 impl CompiledPolicy {
-    /// Reads and compiles a policy document.
+    /// Reads and compiles a policy document. `variables` are the environment variables, in which secrets are.
     ///
     /// # Errors
     /// The first defect, with its JSON path and what to do about it.
-    pub fn from_json(bytes: &[u8]) -> Result<Self, ConfigError> {
+    pub fn from_json(bytes: &[u8], variables: &Variables<'_>) -> Result<Self, ConfigError> {
         let syntax = |error: &serde_json::Error| ConfigError::new(".", error.to_string(), "write valid JSON or YAML");
         json::parse(bytes, json::Checked::to_depth(limits::MAX_JSON_DEPTH)).map_err(|error| syntax(&error))?;
         let value: Value = serde_json::from_slice(bytes).map_err(|error| syntax(&error))?;
@@ -76,10 +80,10 @@ impl CompiledPolicy {
                 "see the policy reference in README.md",
             )
         })?;
-        Self::compile(document, digest)
+        Self::compile(document, digest, variables)
     }
 
-    fn compile(document: PolicyDocument, digest: String) -> Result<Self, ConfigError> {
+    fn compile(document: PolicyDocument, digest: String, variables: &Variables<'_>) -> Result<Self, ConfigError> {
         let PolicyDocument {
             version: _,
             resource,
@@ -89,6 +93,7 @@ impl CompiledPolicy {
             refused_scopes,
             rules,
             forwarding,
+            sessions,
         } = document;
         let uri = ResourceUri::parse(&resource.uri).map_err(|problem| {
             ConfigError::new("resource.uri", problem, "write the URL of the MCP endpoint as clients use it")
@@ -127,6 +132,7 @@ impl CompiledPolicy {
             key_sources,
             refused_scopes: refused_scopes.into_iter().collect(),
             rules,
+            sessions: session_keys(sessions, variables)?,
             keeps_authorization: forwarding.authorization == AuthorizationForwarding::Keep,
             digest,
         })

@@ -6,7 +6,9 @@ mod document;
 mod error;
 mod issuers;
 mod rules;
+mod sessions;
 
 pub use compile::{CompiledPolicy, KeyFetch};
 pub use document::PolicyDocument;
 pub use error::ConfigError;
+pub use sessions::Variables;

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::Surroundings;
 use super::answer::{self, Answer};
 use super::hygiene::unwanted_in_request;
+use super::session::{self, SESSION_HEADER};
 use crate::config::CompiledPolicy;
 use crate::http::{HeaderList, Single};
 use crate::identity::Principal;
@@ -75,6 +76,9 @@ pub(super) fn admit(
     let caller = recognise(token, surroundings)?;
     let mcp = McpHeaders::read(headers)
         .map_err(|problem| answer::bad_request(400, format!("Invalid request: {problem}"), "ambiguous_header"))?;
+    if caller == Caller::Known && mcp.session.is_some() {
+        session::open(&mcp, &identify(token, surroundings)?, surroundings)?;
+    }
     match method {
         HttpMethod::Post => check_media(headers, policy)?,
         HttpMethod::Get | HttpMethod::Delete => check_stream(&mcp, policy)?,
@@ -82,6 +86,10 @@ pub(super) fn admit(
     let mut unwanted = unwanted_in_request(headers);
     if !policy.keeps_authorization {
         unwanted.push(b"authorization".to_vec());
+    }
+    // The upstream gets its own identifier, or none.
+    if mcp.session.is_some() {
+        unwanted.push(SESSION_HEADER.as_bytes().to_vec());
     }
     Ok(Head { method, mcp, origin, unwanted, token: token.to_owned(), caller })
 }

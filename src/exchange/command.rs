@@ -23,6 +23,13 @@ pub enum Command {
     },
     /// Count an upstream that did not accept what the gateway let through.
     UpstreamRefused,
+    /// Count an upstream whose answer cannot be passed on because of how it is set up, and tell the operator.
+    UpstreamUnusable {
+        /// Stable reason code.
+        reason: &'static str,
+        /// What can be done about it.
+        remedy: &'static str,
+    },
 }
 
 /// What was decided.

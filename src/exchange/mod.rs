@@ -1,12 +1,12 @@
 //! One HTTP exchange as a state machine: events in, commands out.
 //!
 //! ```text
-//! RequestHeaders ─ path, origin, metadata, credential ─┬─ reply ──────────────────────────────► Closed
-//!                                                      ├─ keys unknown: AwaitKeys ─ KeysSettled ┐
-//!                                                      └─ ExpectBody ◄──────────────────────────┘
-//! RequestComplete ─ strict parse, classify, decide ────┬─ Deny: reply ────────────────────────► Closed
-//!                                                      └─ Permit: header edits, pass ─────────► Forwarded
-//! ResponseHeaders ─ the upstream's own challenge is replaced; bodies stream through
+//! RequestHeaders ─ path, origin, metadata, token, session ─┬─ reply ──────────────────────────────► Closed
+//!                                                          ├─ keys unknown: AwaitKeys ─ KeysSettled ┐
+//!                                                          └─ ExpectBody ◄──────────────────────────┘
+//! RequestComplete ─ strict parse, classify, decide ────────┬─ Deny: reply ────────────────────────► Closed
+//!                                                          └─ Permit: header edits, pass ─────────► Forwarded
+//! ResponseHeaders ─ challenges are replaced, session ids sealed; bodies stream through
 //! ```
 //!
 //! Nothing here calls the host, reads a clock or draws a random number, so every order of events can be tested. The
@@ -19,6 +19,7 @@ mod event;
 mod hygiene;
 mod request;
 mod response;
+mod session;
 
 pub use command::{Command, Flow, HeaderEdits, Verdict};
 pub use event::Event;
@@ -81,6 +82,8 @@ enum Phase {
         permit: Permit,
         /// The allowed web origin that asked, for the CORS headers of the answer.
         origin: Option<String>,
+        /// What the answer may say about a session.
+        session: session::Expected,
     },
     /// Answered by the gateway.
     Closed,
@@ -114,12 +117,12 @@ impl Exchange {
             (Phase::ExpectBody(head), Event::KeysSettled) => {
                 request::on_keys_settled(self.id, *head, surroundings, commands)
             }
-            (Phase::Forwarded { permit, origin }, Event::ResponseHeaders { headers }) => {
-                response::on_headers(self.id, permit, origin, &headers, commands)
+            (Phase::Forwarded { permit, origin, session }, Event::ResponseHeaders { headers }) => {
+                response::on_headers(self.id, permit, origin, session, &headers, surroundings, commands)
             }
             // The upstream may answer before it has read the whole request.
-            (Phase::Forwarded { permit, origin }, Event::RequestBody { .. } | Event::RequestComplete { .. }) => {
-                (Phase::Forwarded { permit, origin }, Flow::Pass)
+            (phase @ Phase::Forwarded { .. }, Event::RequestBody { .. } | Event::RequestComplete { .. }) => {
+                (phase, Flow::Pass)
             }
             // Waiting is over for another reason.
             (phase @ (Phase::Forwarded { .. } | Phase::Closed), Event::KeysSettled) => (phase, Flow::Hold),

@@ -1,11 +1,12 @@
 //! From the first header to the decision.
 //!
-//! The order of the checks is part of the contract: path, origin, method, credential, media type and size, strict
+//! The order of the checks is part of the contract: path, origin, method, credential, session, media type and size, strict
 //! parse, revision and headers, method table, target, rules. The first that fails answers.
 
 use super::admit::{self, Caller, Head, HttpMethod};
 use super::answer::{self, DECISION_HEADER};
 use super::command::{Command, Flow, HeaderEdits, Verdict};
+use super::session::{self, SESSION_HEADER};
 use super::{DecisionId, Phase, Surroundings};
 use crate::http::HeaderList;
 use crate::limits;
@@ -82,7 +83,8 @@ pub(super) fn on_keys_settled(
     surroundings: &mut Surroundings<'_>,
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
-    if let Err(answer) = admit::identify(&head.token, surroundings) {
+    let identified = admit::identify(&head.token, surroundings);
+    if let Err(answer) = identified.and_then(|principal| session::open(&head.mcp, &principal, surroundings)) {
         return answer.send(id, head.origin.as_deref(), commands);
     }
     head.caller = Caller::Known;
@@ -98,6 +100,7 @@ pub(super) fn refuse_broken_host(id: DecisionId, commands: &mut Vec<Command>) ->
 struct Judged {
     permit: Permit,
     edits: HeaderEdits,
+    session: session::Expected,
 }
 
 fn finish(
@@ -108,11 +111,11 @@ fn finish(
 ) -> (Phase, Flow) {
     match judged {
         Err(answer) => answer.send(id, head.origin.as_deref(), commands),
-        Ok(Judged { permit, mut edits }) => {
+        Ok(Judged { permit, mut edits, session }) => {
             edits.remove.extend(head.unwanted);
             commands.push(Command::EditRequestHeaders(edits));
             commands.push(Command::Decided { verdict: Verdict::Allow, reason: "permitted" });
-            (Phase::Forwarded { permit, origin: head.origin }, Flow::Pass)
+            (Phase::Forwarded { permit, origin: head.origin, session }, Flow::Pass)
         }
     }
 }
@@ -125,6 +128,7 @@ fn judge(
 ) -> Result<Judged, answer::Answer> {
     // Again: the body may have taken its time, and the token expired or lost its key meanwhile.
     let principal = admit::identify(&head.token, surroundings)?;
+    let session = session::open(&head.mcp, &principal, surroundings)?;
     let policy = surroundings.policy;
     let token = principal.token();
     let calls = match head.method {
@@ -147,8 +151,10 @@ fn judge(
             };
             let mut edits = HeaderEdits { set, ..HeaderEdits::default() };
             edits.set.push((DECISION_HEADER, id.to_string()));
+            edits.set.extend(session.iter().map(|session| (SESSION_HEADER, session.upstream_id.clone())));
             edits.remove.extend(unchecked_headers(&head.mcp, &calls));
-            Ok(Judged { permit, edits })
+            let session = session::expected(session, &head.mcp, &calls, &principal, policy);
+            Ok(Judged { permit, edits, session })
         }
         Decision::Deny { call, denial } => {
             let granted: Vec<&str> = token.scopes().collect();

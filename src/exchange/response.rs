@@ -3,7 +3,7 @@
 use super::answer::{CORS_EXPOSED, DECISION_HEADER, for_page};
 use super::command::{Command, Flow, HeaderEdits};
 use super::hygiene::unwanted_in_answer;
-use super::{DecisionId, Phase};
+use super::{DecisionId, Phase, Surroundings, session};
 use crate::http::{HeaderList, LocalReply};
 use crate::mcp::{ErrorCode, RpcError};
 use crate::policy::Permit;
@@ -12,7 +12,9 @@ pub(super) fn on_headers(
     id: DecisionId,
     permit: Permit,
     origin: Option<String>,
+    session: session::Expected,
     headers: &HeaderList,
+    surroundings: &Surroundings<'_>,
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
     // The upstream trusts the gateway, so its 401 or 407 is a fault of the set-up. Its challenge would send the client,
@@ -28,6 +30,12 @@ pub(super) fn on_headers(
         return (Phase::Closed, Flow::Hold);
     }
     let mut edits = HeaderEdits { remove: unwanted_in_answer(headers), ..HeaderEdits::default() };
+    if let Err(problem) = session::on_answer(&session, headers, surroundings, &mut edits) {
+        commands.push(Command::UpstreamUnusable { reason: problem.reason, remedy: problem.remedy });
+        let reply = bad_gateway(id, "The session with the MCP server cannot be secured", problem.reason);
+        commands.push(Command::Reply(for_page(reply, origin.as_deref())));
+        return (Phase::Closed, Flow::Hold);
+    }
     if let Some(origin) = &origin {
         edits.set.push(("access-control-allow-origin", origin.clone()));
         edits.set.push(("access-control-expose-headers", CORS_EXPOSED.to_owned()));
@@ -36,7 +44,7 @@ pub(super) fn on_headers(
     if !edits.is_empty() {
         commands.push(Command::EditResponseHeaders(edits));
     }
-    (Phase::Forwarded { permit, origin }, Flow::Pass)
+    (Phase::Forwarded { permit, origin, session }, Flow::Pass)
 }
 
 /// The answer of the upstream cannot be read.

@@ -17,8 +17,7 @@ pub enum Capability {
 }
 
 impl Capability {
-    const ALL: [Self; 5] =
-        [Self::ElicitationForm, Self::ElicitationUrl, Self::Sampling, Self::Roots, Self::Tasks];
+    const ALL: [Self; 5] = [Self::ElicitationForm, Self::ElicitationUrl, Self::Sampling, Self::Roots, Self::Tasks];
 
     const fn bit(self) -> u8 {
         self as u8

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::message::{META_CAPABILITIES, META_VERSION};
 use super::{
-    Body, ClientCapabilities, ErrorCode, Kind, McpHeaders, Member, Message, Meta, Method, Params, ProtocolError, RequestId, Revision,
-    RevisionSet, RpcError,
+    Body, ClientCapabilities, ErrorCode, Kind, McpHeaders, Member, Message, Meta, Method, Params, ProtocolError,
+    RequestId, Revision, RevisionSet, RpcError,
 };
 use crate::limits;
 

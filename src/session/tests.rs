@@ -81,7 +81,8 @@ fn the_form_is_the_one_that_is_documented() {
 
 #[test]
 fn no_two_callers_have_the_same_binding() {
-    let owner = |issuer, subject, client_id, tenant| Binding::from(Owner { issuer, subject, client_id, tenant, ..ALICE });
+    let owner =
+        |issuer, subject, client_id, tenant| Binding::from(Owner { issuer, subject, client_id, tenant, ..ALICE });
     // The same bytes, cut at other places.
     let all = [
         owner("ab", "c", None, None),
@@ -102,14 +103,10 @@ fn sealed_identifiers_are_visible_ascii_of_bounded_length() {
     let longest_id = "i".repeat(limits::MAX_SESSION_KEY_ID_BYTES);
     let keys = keys(&[key(&longest_id, 1)]);
     let longest = "~".repeat(limits::MAX_UPSTREAM_SESSION_BYTES);
-    let task = Task {
-        upstream_id: "t".repeat(limits::MAX_URI_BYTES),
-        tool: "n".repeat(limits::MAX_NAME_BYTES),
-    };
-    for text in [
-        keys.seal(&session(&longest), &ALICE.into(), NOW).unwrap(),
-        keys.seal_task(&task, &ALICE.into(), NOW).unwrap(),
-    ] {
+    let task = Task { upstream_id: "t".repeat(limits::MAX_URI_BYTES), tool: "n".repeat(limits::MAX_NAME_BYTES) };
+    for text in
+        [keys.seal(&session(&longest), &ALICE.into(), NOW).unwrap(), keys.seal_task(&task, &ALICE.into(), NOW).unwrap()]
+    {
         assert!(text.len() <= limits::MAX_SEALED_BYTES, "{}", text.len());
         assert!(text.bytes().all(|byte| (0x21..=0x7e).contains(&byte)));
     }
