@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use toolgate::config::{CompiledPolicy, ConfigError};
 use toolgate::limits;
+use toolgate::session::SessionKeys;
+use toolgate::units::Seconds;
 
 use support::gateway::{policy, variable};
 use support::issuer::jwks;
@@ -47,7 +49,7 @@ fn good_but(pointer: &str, value: Value) -> Value {
 }
 
 fn compile(document: &Value) -> Result<CompiledPolicy, ConfigError> {
-    CompiledPolicy::from_json(document.to_string().as_bytes(), &variable)
+    CompiledPolicy::from_json(document.to_string().as_bytes(), &environment)
 }
 
 /// JSON pointer and value that break the policy, then the place and the problem that the error names.
@@ -151,8 +153,13 @@ fn defects_of_scopes_and_rules() -> Vec<Defect> {
 #[test]
 fn what_is_wrong_is_said_with_its_place_and_a_remedy() {
     compile(&good()).unwrap();
-    let defects =
-        [defects_of_the_whole(), defects_of_the_protocol(), defects_of_issuers(), defects_of_scopes_and_rules()];
+    let defects = [
+        defects_of_the_whole(),
+        defects_of_the_protocol(),
+        defects_of_issuers(),
+        defects_of_scopes_and_rules(),
+        defects_of_sessions(),
+    ];
     let told = defects.into_iter().flatten().filter_map(|(pointer, value, path, problem)| {
         let complaint = match compile(&good_but(pointer, value.clone())) {
             Ok(_) => "compiles".to_owned(),
@@ -165,6 +172,86 @@ fn what_is_wrong_is_said_with_its_place_and_a_remedy() {
     });
     let told: Vec<String> = told.collect();
     assert!(told.is_empty(), "{}", told.join("\n"));
+}
+
+/// `sessions` sections that do not load, under [`environment`].
+fn defects_of_sessions() -> Vec<Defect> {
+    let keys = |list: Value| json!({"keys": list});
+    let key = |id: &str, env: &str| json!({"id": id, "env": env});
+    let one = |id: &str, env: &str| keys(json!([key(id, env)]));
+    let nine: Value = (0..9).map(|number| key(&format!("k{number}"), &format!("KEY_{number}"))).collect();
+    let base64 = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
+    vec![
+        ("/sessions", json!({"key": "x"}), "sessions.key", "unknown field `key`"),
+        ("/sessions", json!({"max_age": "0s"}), "sessions.max_age", "out of bounds"),
+        ("/sessions", json!({"max_age": "169h"}), "sessions.max_age", "out of bounds"),
+        ("/sessions", keys(json!([])), "sessions.keys", "no usable list of keys"),
+        ("/sessions", keys(nine), "sessions.keys", "no usable list of keys"),
+        ("/sessions", keys(json!([{"id": "k1"}])), "sessions.keys[0]", "missing field `env`"),
+        ("/sessions", keys(json!([{"id": "k1", "secret": base64}])), "sessions.keys[0].secret", "unknown field"),
+        ("/sessions", one("k1", base64), "sessions.keys[0].env", "not the name of an environment variable"),
+        ("/sessions", one("k1", ""), "sessions.keys[0].env", "not the name of an environment variable"),
+        ("/sessions", one("k1", "UNSET"), "sessions.keys[0].env", "`UNSET` is not set"),
+        ("/sessions", one("k1", "NO_BASE64"), "sessions.keys[0]", "`NO_BASE64` is not base64"),
+        ("/sessions", one("k1", "EMPTY"), "sessions.keys[0]", "`EMPTY` has fewer than 32 bytes"),
+        ("/sessions", one("k1", "SHORT"), "sessions.keys[0]", "`SHORT` has fewer than 32 bytes"),
+        ("/sessions", one("k1", "LONG"), "sessions.keys[0]", "`LONG` has more than 1024 bytes"),
+        ("/sessions", one("", "NEXT_KEY"), "sessions.keys[0].id", "is not a key id"),
+        ("/sessions", one("k.1", "NEXT_KEY"), "sessions.keys[0].id", "is not a key id"),
+        ("/sessions", one("12345678901234567", "NEXT_KEY"), "sessions.keys[0].id", "is not a key id"),
+        (
+            "/sessions",
+            keys(json!([key("k1", "NEXT_KEY"), key("k1", "TOOLGATE_SESSION_KEY")])),
+            "sessions.keys[1].id",
+            "is used twice",
+        ),
+        (
+            "/sessions",
+            keys(json!([key("k1", "NEXT_KEY"), key("k2", "NEXT_KEY")])),
+            "sessions.keys[1].env",
+            "is listed twice",
+        ),
+    ]
+}
+
+/// An environment with every kind of key that will not do.
+fn environment(name: &str) -> Option<String> {
+    match name {
+        "NO_BASE64" => Some("not base64!".to_owned()),
+        "EMPTY" => Some(String::new()),
+        "SHORT" => Some("QUFB".repeat(10)),
+        "LONG" => Some("QUFB".repeat(342)),
+        _ => variable(name),
+    }
+}
+
+#[test]
+fn session_keys_come_from_the_environment() {
+    let compile = |sessions: Option<Value>, environment: &dyn Fn(&str) -> Option<String>| {
+        let mut document = good();
+        if let Some(sessions) = sessions {
+            document["sessions"] = sessions;
+        }
+        CompiledPolicy::from_json(document.to_string().as_bytes(), environment).map(|policy| policy.sessions)
+    };
+    let ids = |sessions: SessionKeys| sessions.ids().map(str::to_owned).collect::<Vec<_>>();
+    // Without a section the key is optional, but not its form.
+    assert_eq!(ids(compile(None, &variable).unwrap()), ["k1"]);
+    assert!(compile(None, &|_| None).unwrap().is_empty());
+    let error = compile(None, &|_| environment("SHORT")).unwrap_err();
+    assert_eq!((&*error.path, error.problem.contains("TOOLGATE_SESSION_KEY")), ("sessions", true), "{error}");
+    assert!(!error.to_string().contains("QUFB"), "{error}");
+    // With one it is not.
+    assert_eq!(compile(None, &variable).unwrap().max_age(), limits::DEFAULT_SESSION_AGE);
+    let short = compile(Some(json!({"max_age": "1h"})), &variable).unwrap();
+    assert_eq!((short.max_age(), ids(short)), (Seconds::new(3600), vec!["k1".to_owned()]));
+    let error = compile(Some(json!({"max_age": "1h"})), &|_| None).unwrap_err();
+    assert_eq!((&*error.path, error.remedy.contains("openssl rand -base64 32")), ("sessions", true), "{error}");
+    let keys = json!({"keys": [{"id": "b", "env": "NEXT_KEY"}, {"id": "a", "env": "TOOLGATE_SESSION_KEY"}]});
+    assert_eq!(ids(compile(Some(keys), &variable).unwrap()), ["b", "a"]);
+    // A key from a file has a line break at its end.
+    assert!(compile(None, &|_| variable("NEXT_KEY").map(|key| key + "\n")).is_ok());
+    assert!(compile(None, &|_| Some("QUFB".repeat(341))).is_ok());
 }
 
 #[test]
