@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -44,7 +43,14 @@ class Check(NamedTuple):
         return f"{self.scenario}:{self.id} ({self.name})"
 
 
-Results = dict[Check, Verdict]
+class Outcome(NamedTuple):
+    """What became of a check, and what the suite says was wrong."""
+
+    verdict: Verdict
+    message: str = ""
+
+
+Results = dict[Check, Outcome]
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class Requirements:
 
 def server_command(port: int) -> list[str]:
     """The server that passes the suite."""
-    return [sys.executable, str(HERE / "fixture_server.py"), "--port", str(port)]
+    return [sys.executable, str(HERE / "fixture"), "--port", str(port)]
 
 
 def node() -> Path:
@@ -101,39 +107,42 @@ def read(directory: Path) -> Results:
             if found["status"] == "INFO":
                 continue
             check = Check(named[1], found["id"], found["name"])
-            results[check] = min(results.get(check, Verdict.SUCCESS), Verdict[found["status"]])
+            outcome = Outcome(Verdict[found["status"]], found.get("errorMessage") or "")
+            results[check] = min(results.get(check, outcome), outcome)
     return results
 
 
 # --- Comparison -------------------------------------------------------------------------------------------------------
 
 
-def failing(results: Results) -> set[Check]:
+def failing(results: Results) -> Results:
     """Checks that did not pass; one that was skipped proved nothing."""
-    return {check for check, verdict in results.items() if verdict != Verdict.SUCCESS}
+    return {check: outcome for check, outcome in results.items() if outcome.verdict != Verdict.SUCCESS}
 
 
-def regressions(direct: Results, through: Results) -> set[Check]:
+def regressions(direct: Results, through: Results) -> Results:
     """Checks that are worse through the gateway: not passed any more, gone, or failing where there was none."""
-    lost = {check for check, verdict in direct.items() if through.get(check, Verdict.FAILURE) < verdict}
-    return lost | {check for check in failing(through) if check not in direct}
+    gone = Outcome(Verdict.FAILURE, "the suite did not come to it")
+    expected = {check: Verdict.SUCCESS for check in through} | {check: was.verdict for check, was in direct.items()}
+    now = {check: through.get(check, gone) for check in expected}
+    return {check: outcome for check, outcome in now.items() if outcome.verdict < expected[check]}
 
 
-def unexplained(found: Iterable[Check], exceptions: dict[str, str]) -> list[str]:
-    """What the exceptions do not cover, and which of them cover nothing.
+def unexplained(found: Results, exceptions: dict[str, str]) -> str:
+    """What the exceptions do not cover, and which of them cover nothing; a line for each.
 
     An exception names a scenario, or one check of it as `scenario:check-id`, and has a reason.
     """
     used: set[str] = set()
     problems: list[str] = []
-    for check in sorted(found):
+    for check, outcome in sorted(found.items()):
         names = {check.scenario, f"{check.scenario}:{check.id}"} & exceptions.keys()
         used |= names
         if not names:
-            problems.append(str(check))
+            problems.append(f"{outcome.verdict.name} {check}: {outcome.message}")
     problems += [f"stale exception: {name}" for name in sorted(exceptions.keys() - used)]
     problems += [f"exception without a reason: {name}" for name, reason in exceptions.items() if not reason]
-    return problems
+    return "\n".join(problems)
 
 
 def exceptions(section: str, revision: str) -> dict[str, str]:
