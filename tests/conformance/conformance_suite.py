@@ -123,7 +123,7 @@ def failing(results: Results) -> Results:
 def regressions(direct: Results, through: Results) -> Results:
     """Checks that are worse through the gateway: not passed any more, gone, or failing where there was none."""
     gone = Outcome(Verdict.FAILURE, "the suite did not come to it")
-    expected = {check: Verdict.SUCCESS for check in through} | {check: was.verdict for check, was in direct.items()}
+    expected = dict.fromkeys(through, Verdict.SUCCESS) | {check: was.verdict for check, was in direct.items()}
     now = {check: through.get(check, gone) for check in expected}
     return {check: outcome for check, outcome in now.items() if outcome.verdict < expected[check]}
 

@@ -33,7 +33,7 @@ from support.issuer import Issuer
 from support.policy import policy
 
 EVERYTHING: list[dict[str, Any]] = [{kind: ["*"], "scopes": []} for kind in ("tools", "resources", "prompts")]
-HTTP_MANAGER = "envoy.filters.network.http_connection_manager"
+EXTENSIONS = "type.googleapis.com/envoy.extensions.filters"
 
 Endpoint = Callable[[list[dict[str, Any]]], str]
 
@@ -86,18 +86,19 @@ def hop_to(gateway: Gateway, hop: Address, token: str) -> tuple[Document, list[D
     }
     router = {
         "name": "envoy.filters.http.router",
-        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+        "typed_config": {"@type": f"{EXTENSIONS}.http.router.v3.Router"},
     }
     manager = {
-        "@type": f"type.googleapis.com/{HTTP_MANAGER.replace('filters', 'extensions.filters', 1)}.v3.HttpConnectionManager",
+        "@type": f"{EXTENSIONS}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": name,
         "http_filters": [router],
         "route_config": {"virtual_hosts": [{"name": name, "domains": ["*"], "routes": [route]}]},
     }
+    manager_name = "envoy.filters.network.http_connection_manager"
     listener = {
         "name": name,
         "address": {"socket_address": {"address": hop.host, "port_value": hop.port}},
-        "filter_chains": [{"filters": [{"name": HTTP_MANAGER, "typed_config": manager}]}],
+        "filter_chains": [{"filters": [{"name": manager_name, "typed_config": manager}]}],
     }
     target = {"address": {"socket_address": {"address": LOOPBACK, "port_value": gateway.port}}}
     cluster = {
