@@ -123,3 +123,6 @@ pub const MAX_ROLE_CLAIMS: usize = 1024;
 
 /// Longest delegation chain (`act`, RFC 8693 section 4.1): person, agent, and a few agents that it employs.
 pub const MAX_ACTORS: usize = 8;
+
+/// Targets that a caller is told of when it asks what it may do. With names of the largest size, half a megabyte.
+pub const MAX_PERMISSIONS: usize = 2000;

@@ -4,9 +4,11 @@
 
 mod decide;
 mod denial;
+mod permissions;
 mod plain_uri;
 mod rule;
 
 pub use decide::{AccessRequest, Approval, Decision, Duties, Permit, Subject, decide, visibility};
 pub use denial::Denial;
+pub use permissions::{Permissions, permissions};
 pub use rule::{Rule, RuleSet, StepUp, Targets};
