@@ -6,16 +6,18 @@ use serde_json::Value;
 
 use super::ConfigError;
 use super::check::{each, known_scope};
-use super::document::{AuthorizationForwarding, PolicyDocument, ProtocolDocument, Risk};
+use super::document::{AuthorizationForwarding, PolicyDocument, ProtocolDocument, Refusals, Risk};
 use super::issuers::issuers;
+use super::parties::{Parties, directory};
 use super::rules::rule_set;
 use super::sessions::{Variables, session_keys};
+use crate::identity::Directory;
 use crate::json;
 use crate::jwt::{KeySource, TrustedIssuer};
 use crate::limits;
 use crate::mcp::{Revision, RevisionSet};
-use crate::oauth::{ResourceMetadata, ResourceUri};
-use crate::policy::{RuleSet, ScopeCatalogue, is_scope_token};
+use crate::oauth::{ResourceMetadata, ResourceUri, ScopeCatalogue, is_scope_token};
+use crate::policy::RuleSet;
 use crate::session::SessionKeys;
 use crate::units::ByteCount;
 
@@ -44,6 +46,10 @@ pub struct CompiledPolicy {
     pub refused_scopes: BTreeSet<String>,
     /// Who may call what.
     pub rules: RuleSet,
+    /// What each side of a call may do.
+    pub directory: Directory,
+    /// Whether a call that the caller would not see in a list is refused as if its target did not exist.
+    pub conceals: bool,
     /// Whether the upstream gets the token.
     pub keeps_authorization: bool,
     /// How session identifiers are sealed; without keys there are no sessions.
@@ -91,6 +97,11 @@ impl CompiledPolicy {
             authentication,
             scopes,
             refused_scopes,
+            operators,
+            agents,
+            clients,
+            revocation,
+            refusals,
             rules,
             forwarding,
             sessions,
@@ -112,7 +123,9 @@ impl CompiledPolicy {
         let (issuers, key_sources) = issuers(authentication.jwt, &uri)?;
         let (revisions, max_request_bytes, allowed_origins) = protocol_settings(protocol)?;
         let longest = issuers.iter().map(|issuer| issuer.max_lifetime).max().unwrap_or_default();
-        let rules = rule_set(&rules, catalogue, longest)?;
+        let parties = Parties { operators, agents, clients, revocation };
+        let directory = directory(parties, &catalogue, &issuers)?;
+        let rules = rule_set(rules, catalogue, longest)?;
         let metadata = ResourceMetadata {
             resource: uri.as_str(),
             authorization_servers: issuers.iter().map(|issuer| issuer.issuer.as_str()).collect(),
@@ -132,6 +145,8 @@ impl CompiledPolicy {
             key_sources,
             refused_scopes: refused_scopes.into_iter().collect(),
             rules,
+            directory,
+            conceals: refusals == Refusals::Concealed,
             sessions: session_keys(sessions, variables)?,
             keeps_authorization: forwarding.authorization == AuthorizationForwarding::Keep,
             digest,

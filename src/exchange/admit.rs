@@ -8,8 +8,8 @@ use super::hygiene::unwanted_in_request;
 use super::session::{self, SESSION_HEADER};
 use crate::config::CompiledPolicy;
 use crate::http::{HeaderList, Single};
-use crate::identity::Principal;
-use crate::jwt::{self, IssuerIndex, Refusal, TokenError, VerifiedToken};
+use crate::identity::{Peer, Principal};
+use crate::jwt::{self, IssuerIndex, Refusal, TokenError};
 use crate::mcp::{McpHeaders, Revision};
 use crate::oauth::{BearerProblem, ChallengeError, bearer_token, query_has_token};
 
@@ -25,6 +25,17 @@ pub(super) struct Head {
     /// The token, to be judged once more with the request.
     pub(super) token: String,
     pub(super) caller: Caller,
+    pub(super) peer: Peer,
+    pub(super) endpoint: Endpoint,
+}
+
+/// What was called.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Endpoint {
+    /// The MCP server.
+    Mcp,
+    /// The gateway itself, for what the caller may do.
+    Permissions,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -48,6 +59,7 @@ pub(super) enum HttpMethod {
 /// The answer: a refusal, or what the gateway serves itself.
 pub(super) fn admit(
     headers: &HeaderList,
+    peer: Peer,
     origin: Result<Option<String>, Answer>,
     surroundings: &mut Surroundings<'_>,
 ) -> Result<Head, Answer> {
@@ -59,11 +71,15 @@ pub(super) fn admit(
     if policy.resource.is_metadata_path(path) {
         return Err(answer::metadata(policy, method));
     }
-    if path != policy.resource.path() {
+    let endpoint = if path == policy.resource.path() {
+        Endpoint::Mcp
+    } else if policy.resource.is_permissions_path(path) {
+        Endpoint::Permissions
+    } else {
         return Err(answer::not_found());
-    }
+    };
     let origin = origin?;
-    let method = http_method(headers, method, origin.is_some(), policy)?;
+    let method = http_method(headers, method, origin.is_some(), endpoint, policy)?;
     if query_has_token(query) {
         let error = ChallengeError::InvalidRequest("access tokens in the query are not accepted".to_owned());
         return Err(answer::challenge(policy, Some(&error), "token_in_query"));
@@ -74,12 +90,18 @@ pub(super) fn admit(
     }
     let token = bearer_token(headers).map_err(|problem| bearer_problem(policy, problem))?;
     let caller = recognise(token, surroundings)?;
-    let mcp = McpHeaders::read(headers)
+    let mut mcp = McpHeaders::read(headers)
         .map_err(|problem| answer::bad_request(400, format!("Invalid request: {problem}"), "ambiguous_header"))?;
+    if endpoint == Endpoint::Permissions {
+        // The question is not part of any session.
+        mcp.session = None;
+    }
     if caller == Caller::Known && mcp.session.is_some() {
-        session::open(&mcp, &identify(token, surroundings)?, surroundings)?;
+        let principal = identify(token, surroundings)?;
+        session::open(&mcp, &principal, surroundings)?;
     }
     match method {
+        _ if endpoint == Endpoint::Permissions => {}
         HttpMethod::Post => check_media(headers, policy)?,
         HttpMethod::Get | HttpMethod::Delete => check_stream(&mcp, policy)?,
     }
@@ -91,7 +113,7 @@ pub(super) fn admit(
     if mcp.session.is_some() {
         unwanted.push(SESSION_HEADER.as_bytes().to_vec());
     }
-    Ok(Head { method, mcp, origin, unwanted, token: token.to_owned(), caller })
+    Ok(Head { method, mcp, origin, unwanted, token: token.to_owned(), caller, peer, endpoint })
 }
 
 /// The origin of the page that asks, if it is a page.
@@ -110,16 +132,19 @@ fn http_method(
     headers: &HeaderList,
     method: &str,
     is_page: bool,
+    endpoint: Endpoint,
     policy: &CompiledPolicy,
 ) -> Result<HttpMethod, Answer> {
     match method {
-        "POST" => Ok(HttpMethod::Post),
-        "GET" if policy.revisions.has_handshake() => Ok(HttpMethod::Get),
-        "DELETE" if policy.revisions.has_handshake() => Ok(HttpMethod::Delete),
+        "GET" if endpoint == Endpoint::Permissions => Ok(HttpMethod::Get),
         "OPTIONS" if is_page && headers.contains("access-control-request-method") => {
             Err(answer::preflight(policy, headers.value("access-control-request-headers").unwrap_or_default()))
         }
-        _ => Err(answer::method_not_allowed(policy)),
+        _ if endpoint == Endpoint::Permissions => Err(answer::method_not_allowed("GET")),
+        "POST" => Ok(HttpMethod::Post),
+        "GET" if policy.revisions.has_handshake() => Ok(HttpMethod::Get),
+        "DELETE" if policy.revisions.has_handshake() => Ok(HttpMethod::Delete),
+        _ => Err(answer::method_not_allowed(answer::allowed_methods(policy))),
     }
 }
 
@@ -152,22 +177,22 @@ fn recognise(token: &str, surroundings: &mut Surroundings<'_>) -> Result<Caller,
 ///
 /// # Errors
 /// The refusal: a key that is still unknown stays so.
-pub(super) fn identify(token: &str, surroundings: &mut Surroundings<'_>) -> Result<Principal, Answer> {
-    let verified = verify(token, surroundings).map_err(|refusal| refused(surroundings.policy, refusal))?;
-    Ok(Principal::new(verified, &surroundings.policy.rules.scopes))
+pub(super) fn identify(token: &str, surroundings: &mut Surroundings<'_>) -> Result<Rc<Principal>, Answer> {
+    verify(token, surroundings).map_err(|refusal| refused(surroundings.policy, refusal))
 }
 
-fn verify(token: &str, surroundings: &mut Surroundings<'_>) -> Result<Rc<VerifiedToken>, Refusal> {
-    let Surroundings { policy, keys, tokens, verifier, now } = surroundings;
-    if let Some(verified) = tokens.get(token, keys, *now) {
-        return Ok(verified);
+fn verify(token: &str, surroundings: &mut Surroundings<'_>) -> Result<Rc<Principal>, Refusal> {
+    let Surroundings { policy, keys, tokens, verifier, now, .. } = surroundings;
+    if let Some(principal) = tokens.get(token, keys, *now) {
+        return Ok(principal);
     }
-    let verified = Rc::new(jwt::verify(token, &policy.issuers, keys, *verifier, *now)?);
+    let verified = jwt::verify(token, &policy.issuers, keys, *verifier, *now)?;
     if verified.scopes().any(|scope| policy.refused_scopes.contains(scope)) {
         return Err(TokenError::ScopeRefused.into());
     }
-    tokens.insert(token, Rc::clone(&verified), keys);
-    Ok(verified)
+    let principal = Rc::new(Principal::new(verified, &policy.directory, &policy.rules.scopes));
+    tokens.insert(token, Rc::clone(&principal), keys);
+    Ok(principal)
 }
 
 fn refused(policy: &CompiledPolicy, refusal: Refusal) -> Answer {
@@ -220,7 +245,7 @@ pub(super) fn too_large(policy: &CompiledPolicy) -> Answer {
 /// GET and DELETE exist for revisions with sessions only.
 fn check_stream(mcp: &McpHeaders, policy: &CompiledPolicy) -> Result<(), Answer> {
     match mcp.protocol_version.as_deref().map_or(Some(Revision::V2025_03_26), Revision::parse) {
-        Some(revision) if revision.is_stateless() => Err(answer::method_not_allowed(policy)),
+        Some(revision) if revision.is_stateless() => Err(answer::method_not_allowed(answer::allowed_methods(policy))),
         Some(revision) if policy.revisions.contains(revision) => Ok(()),
         Some(_) | None => Err(answer::bad_request(400, "Unsupported protocol version", "unsupported_revision")),
     }

@@ -3,26 +3,31 @@
 //! The order of the checks is part of the contract: path, origin, method, credential, session, media type and size, strict
 //! parse, revision and headers, method table, target, rules. The first that fails answers.
 
-use super::admit::{self, Caller, Head, HttpMethod};
+use std::rc::Rc;
+
+use super::admit::{self, Caller, Endpoint, Head, HttpMethod};
 use super::answer::{self, DECISION_HEADER};
 use super::command::{Command, Flow, HeaderEdits, Verdict};
+use super::response::Forwarded;
 use super::session::{self, SESSION_HEADER};
 use super::{DecisionId, Phase, Surroundings};
 use crate::http::HeaderList;
+use crate::identity::{Peer, Principal};
 use crate::limits;
-use crate::mcp::{Body, Call, McpHeaders, classify};
-use crate::policy::{AccessRequest, Decision, Permit, decide};
+use crate::mcp::{Body, Call, McpHeaders, call_arguments, classify};
+use crate::policy::{AccessRequest, Decision, Permit, decide, visibility};
 
 pub(super) fn on_headers(
     id: DecisionId,
     headers: &HeaderList,
+    peer: Peer,
     end_of_stream: bool,
     surroundings: &mut Surroundings<'_>,
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
     let page = admit::page_origin(headers, surroundings.policy);
     let origin = page.as_ref().ok().cloned().flatten();
-    let head = match admit::admit(headers, page, surroundings) {
+    let head = match admit::admit(headers, peer, page, surroundings) {
         Ok(head) => head,
         Err(answer) => return answer.send(id, origin.as_deref(), commands),
     };
@@ -99,6 +104,7 @@ pub(super) fn refuse_broken_host(id: DecisionId, commands: &mut Vec<Command>) ->
 /// Who may pass, and in which words the upstream learns who it is.
 struct Judged {
     permit: Permit,
+    principal: Rc<Principal>,
     edits: HeaderEdits,
     session: session::Expected,
 }
@@ -111,11 +117,12 @@ fn finish(
 ) -> (Phase, Flow) {
     match judged {
         Err(answer) => answer.send(id, head.origin.as_deref(), commands),
-        Ok(Judged { permit, mut edits, session }) => {
+        Ok(Judged { permit, principal, mut edits, session }) => {
             edits.remove.extend(head.unwanted);
             commands.push(Command::EditRequestHeaders(edits));
             commands.push(Command::Decided { verdict: Verdict::Allow, reason: "permitted" });
-            (Phase::Forwarded { permit, origin: head.origin, session }, Flow::Pass)
+            let forwarded = Forwarded { _permit: permit, origin: head.origin, principal, peer: head.peer, session };
+            (Phase::Forwarded(Box::new(forwarded)), Flow::Pass)
         }
     }
 }
@@ -130,7 +137,9 @@ fn judge(
     let principal = admit::identify(&head.token, surroundings)?;
     let session = session::open(&head.mcp, &principal, surroundings)?;
     let policy = surroundings.policy;
-    let token = principal.token();
+    if head.endpoint == Endpoint::Permissions {
+        return Err(answer::permissions(policy, surroundings.subject(&principal, &head.peer)));
+    }
     let calls = match head.method {
         HttpMethod::Post => {
             let body = Body::parse(bytes).map_err(|error| answer::unreadable(&error))?;
@@ -142,11 +151,12 @@ fn judge(
         // A stream of an earlier session, or its end: nothing that a rule could name.
         HttpMethod::Get | HttpMethod::Delete => Vec::new(),
     };
-    let request =
-        AccessRequest { granted: principal.granted(), token_lifetime: token.lifetime(), calls: calls.as_slice() };
-    match decide(&policy.rules, request) {
+    let subject = surroundings.subject(&principal, &head.peer);
+    let arguments = |call| call_arguments(bytes, call);
+    let request = AccessRequest { subject, calls: &calls, arguments: &arguments };
+    match decide(&policy.rules, &policy.directory, request) {
         Decision::Permit(permit) => {
-            let Some(set) = principal.identity_headers() else {
+            let Some(set) = principal.identity_headers(&policy.directory) else {
                 return Err(answer::identity_too_long(id, calls.first().and_then(|call| call.id)));
             };
             let mut edits = HeaderEdits { set, ..HeaderEdits::default() };
@@ -154,11 +164,19 @@ fn judge(
             edits.set.extend(session.iter().map(|session| (SESSION_HEADER, session.upstream_id.clone())));
             edits.remove.extend(unchecked_headers(&head.mcp, &calls));
             let session = session::expected(session, &head.mcp, &calls, &principal, policy);
-            Ok(Judged { permit, edits, session })
+            Ok(Judged { permit, principal: Rc::clone(&principal), edits, session })
         }
         Decision::Deny { call, denial } => {
-            let granted: Vec<&str> = token.scopes().collect();
-            Err(answer::denied(policy, id, &denial, &granted, calls.get(call).and_then(|call| call.id)))
+            let call = calls.get(call);
+            if policy.conceals
+                && let Some(call) = call
+                && visibility(&policy.rules, &policy.directory, subject, &call.target).is_none()
+                && let Some(answer) = answer::unknown(call, &denial)
+            {
+                return Err(answer);
+            }
+            let granted: Vec<&str> = principal.token().scopes().collect();
+            Err(answer::denied(policy, id, &denial, &granted, call.and_then(|call| call.id)))
         }
     }
 }

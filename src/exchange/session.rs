@@ -139,7 +139,7 @@ fn binding(principal: &Principal, policy: &CompiledPolicy) -> Binding {
         issuer: token.issuer(),
         subject: token.subject(),
         client_id: token.client_id(),
-        tenant: None,
+        tenant: principal.tenant(),
     };
     owner.into()
 }
