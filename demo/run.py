@@ -6,6 +6,7 @@ in front of it; describes them in target/demo/demo.json; prints commands to past
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
@@ -92,7 +93,9 @@ def start(children: Stack, policy: stack.Document, ports: Ports, upstream: Addre
     rendered = stack.render_envoy_config(policy, ports, upstream=upstream, wasm=wasm.resolve(), access_log=access_log)
     stack.write_atomically(config, stack.dump_document(rendered))
     access_log.unlink(missing_ok=True)
-    children.start("envoy", stack.envoy_command(config))
+    # Sessions outlive a restart for those who set a key themselves.
+    session_key = os.environ.get(stack.SESSION_KEY) or stack.new_session_key()
+    children.start("envoy", stack.envoy_command(config), {stack.SESSION_KEY: session_key})
     ready, endpoint = f"http://{LOOPBACK}:{ports.admin}/ready", mcp_url(policy, ports)
     children.wait_until("Envoy is ready", lambda: stack.http_status(ready) == 200)
     # Envoy being ready is not enough to know: what counts is that nobody gets past it without a token.

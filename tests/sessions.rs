@@ -284,6 +284,7 @@ fn a_stolen_session_opens_for_nobody_else() {
         json!({"client_id": "client-2"}),
         json!({"client_id": null}),
         json!({"iss": another}),
+        json!({"tenant_id": "acme"}),
     ];
     for claims in others {
         for method in METHODS {
@@ -501,6 +502,19 @@ fn an_upstream_that_begins_sessions_with_unusable_identifiers_is_told_so() {
     assert_eq!(upstream_sees(&mut gateway, &within("GET", &session)), Some(most));
 }
 
+#[test]
+fn a_session_is_bound_to_its_tenant() {
+    let mut gateway = gateway();
+    let of_tenant = |request: Request, tenant: &str| as_caller(request, &json!({"tenant_id": tenant}));
+    let session = shown(answer(&mut gateway, &of_tenant(initialize(), "acme"), &[UPSTREAM_ID])).unwrap();
+    for method in METHODS {
+        assert_eq!(gateway.send(&of_tenant(within(method, &session), "acme")).verdict, Verdict::Allow, "{method}");
+        let elsewhere = of_tenant(within(method, &session), "globex");
+        assert_eq!(refusal(&gateway.send(&elsewhere)), (404, "session_not_bound"), "{method}");
+        assert_eq!(refusal(&gateway.send(&within(method, &session))), (404, "session_not_bound"), "{method}");
+    }
+}
+
 // --- Requests without sessions --------------------------------------------------------------------------------------
 
 #[test]
@@ -542,4 +556,11 @@ fn the_header_of_a_stateless_revision_does_not_smuggle_a_session() {
         let outcome = Gateway::new(only_handshake.clone(), Keys::Inline).send(&stateless_header(request));
         assert_eq!(outcome.verdict, Verdict::Deny);
     }
+}
+
+#[test]
+fn what_a_caller_may_do_is_no_question_of_sessions() {
+    let request = Request::new("GET", "/.well-known/toolgate-permissions/mcp").bearer(&token("read"));
+    let outcome = gateway().send(&request.with("mcp-session-id", UPSTREAM_ID));
+    assert_eq!((outcome.verdict, outcome.reply().status), (Verdict::Serve, 200));
 }
