@@ -56,4 +56,9 @@ pub enum Unsealable {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::string_slice,
+    clippy::arithmetic_side_effects,
+    reason = "everything is ASCII, and the numbers are in the test"
+)]
 mod tests;
