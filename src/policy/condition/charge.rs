@@ -209,9 +209,8 @@ fn wrap(node: &mut IdedExpr, meter: &str, factors: &[u64]) {
 
 /// How many nodes of a tree are as wanted.
 fn count(node: &IdedExpr, wanted: &dyn Fn(&IdedExpr) -> bool) -> u64 {
-    let all = |nodes: &mut dyn Iterator<Item = &IdedExpr>| {
-        nodes.map(|node| count(node, wanted)).fold(0, u64::saturating_add)
-    };
+    let all =
+        |nodes: &mut dyn Iterator<Item = &IdedExpr>| nodes.map(|node| count(node, wanted)).fold(0, u64::saturating_add);
     let below = match &node.expr {
         Expr::Call(call) => all(&mut call.target.as_deref().into_iter().chain(&call.args)),
         Expr::Select(select) => count(&select.operand, wanted),
@@ -221,7 +220,8 @@ fn count(node: &IdedExpr, wanted: &dyn Fn(&IdedExpr) -> bool) -> u64 {
             EntryExpr::StructField(_) => Vec::new(),
         })),
         Expr::Comprehension(inner) => {
-            all(&mut [&inner.iter_range, &inner.accu_init, &inner.loop_cond, &inner.loop_step, &inner.result].into_iter())
+            all(&mut [&inner.iter_range, &inner.accu_init, &inner.loop_cond, &inner.loop_step, &inner.result]
+                .into_iter())
         }
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) => 0,
     };

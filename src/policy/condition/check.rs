@@ -3,7 +3,7 @@
 //! Types are sets of kinds. Whatever comes out of arguments and claims may be of any kind; an operator is refused when
 //! no kinds that its operands may have go together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr, operators};
 
@@ -138,7 +138,7 @@ impl Checker {
             let (name, kinds) = (variable.name(), variable.type_of().kinds);
             return Fault::node(id, format!("`{name}` is {kinds} and has no members"), "leave the member out");
         }
-        let none = || Wanted::Members(std::collections::BTreeSet::new());
+        let none = || Wanted::Members(BTreeSet::new());
         if let Wanted::Members(names) = self.uses.entry(variable.name()).or_insert_with(none) {
             names.insert(member.to_owned());
         }
@@ -187,12 +187,12 @@ impl Checker {
                 Ok(self.check(yes)?.or(self.check(no)?))
             }
             (operators::LOGICAL_AND | operators::LOGICAL_OR, false, [left, right]) => {
-                self.expect(left, Kinds::BOOL, "an operand of `&&` and `||`")?;
-                self.expect(right, Kinds::BOOL, "an operand of `&&` and `||`")?;
+                self.expect(left, Kinds::BOOL, "a condition")?;
+                self.expect(right, Kinds::BOOL, "a condition")?;
                 Ok(Type::of(Kinds::BOOL))
             }
             (operators::LOGICAL_NOT | operators::NOT_STRICTLY_FALSE, false, [operand]) => {
-                self.expect(operand, Kinds::BOOL, "the operand of `!`").map(Type::of)
+                self.expect(operand, Kinds::BOOL, "a condition").map(Type::of)
             }
             (operators::NEGATE, false, [operand]) => {
                 self.expect(operand, Kinds::INT.or(Kinds::DOUBLE), "the operand of `-`").map(Type::of)

@@ -15,7 +15,8 @@ use crate::limits;
 pub(super) fn parse(text: &str) -> Result<IdedExpr, Fault> {
     bound(text)?;
     parser().parse(text).map_err(|errors| {
-        let first = errors.errors.first();
+        // What ends the search for further errors is reported too, without a place.
+        let first = errors.errors.iter().find(|error| error.pos.0 > 0).or_else(|| errors.errors.first());
         let problem = first.map_or("not an expression", |error| error.msg.as_str()).to_owned();
         let at = first.map_or(0, |error| offset(text, error.pos));
         Fault::new(At::Byte(at), problem, "write one CEL expression")

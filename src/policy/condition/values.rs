@@ -41,11 +41,7 @@ impl Wanted {
 }
 
 /// The value of one variable.
-pub(super) fn value<'a>(
-    variable: Variable,
-    wanted: &Wanted,
-    inputs: &Inputs<'a>,
-) -> Result<Boxed<'a>, ConditionError> {
+pub(super) fn value<'a>(variable: Variable, wanted: &Wanted, inputs: &Inputs<'a>) -> Result<Boxed<'a>, ConditionError> {
     let texts = |texts: &'a [Box<str>]| {
         if texts.len() > limits::MAX_CONDITION_VALUES {
             return Err(ConditionError::InputTooLarge(variable.name()));
@@ -99,11 +95,7 @@ fn object<'a>(name: &'static str, text: &'a str, wanted: &Wanted) -> Result<Boxe
     let seed = Object { wanted, inner: Json { depth_left: limits::MAX_JSON_DEPTH, values_left: &values_left } };
     json::parse(text.as_bytes(), seed).map(|entries| boxed(CelMap::from(entries))).map_err(|_| {
         // serde carries the reason as text only; the count says the same.
-        if values_left.get() == 0 {
-            ConditionError::InputTooLarge(name)
-        } else {
-            ConditionError::InputUnreadable(name)
-        }
+        if values_left.get() == 0 { ConditionError::InputTooLarge(name) } else { ConditionError::InputUnreadable(name) }
     })
 }
 
@@ -203,11 +195,7 @@ impl<'de> Visitor<'de> for Json<'_> {
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Self::Value, E> {
         /// 2^63. The parser rounds whole numbers beyond 64 bits to doubles, and says nothing.
         const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
-        if value.abs() < TWO_TO_63 {
-            Ok(boxed(CelDouble::from(value)))
-        } else {
-            Err(E::custom("number out of range"))
-        }
+        if value.abs() < TWO_TO_63 { Ok(boxed(CelDouble::from(value))) } else { Err(E::custom("number out of range")) }
     }
 
     fn visit_borrowed_str<E: de::Error>(self, value: &'de str) -> Result<Self::Value, E> {
