@@ -168,32 +168,33 @@ impl Metering {
 
     /// What stands in brackets along a path.
     fn visit_indices(&mut self, node: &mut IdedExpr) {
-        match &mut node.expr {
-            Expr::Select(select) => self.visit_indices(&mut select.operand),
-            Expr::Call(call) => {
-                if let [operand, index] = call.args.as_mut_slice() {
-                    self.visit_indices(operand);
-                    self.visit(index);
-                }
-            }
-            _ => {}
+        if let Expr::Select(select) = &mut node.expr {
+            self.visit_indices(&mut select.operand);
+        } else if let Expr::Call(call) = &mut node.expr
+            && let [operand, index] = call.args.as_mut_slice()
+        {
+            self.visit_indices(operand);
+            self.visit(index);
         }
     }
 
     /// Whether a node is members and elements of a large variable, or of the element of an outer comprehension.
     fn is_metered_path(&self, node: &IdedExpr) -> bool {
-        match &node.expr {
-            Expr::Ident(name) => match self.loops.split_last() {
+        if let Expr::Ident(name) = &node.expr {
+            return match self.loops.split_last() {
                 Some((own, _)) if own == name => false,
                 Some((_, outer)) if outer.contains(name) => true,
                 _ => Variable::named(name).is_some_and(Variable::is_large),
-            },
-            Expr::Select(select) if !select.test => self.is_metered_path(&select.operand),
-            Expr::Call(call) if call.func_name == operators::INDEX => {
-                call.args.first().is_some_and(|operand| self.is_metered_path(operand))
-            }
-            _ => false,
+            };
         }
+        if let Expr::Select(select) = &node.expr {
+            return !select.test && self.is_metered_path(&select.operand);
+        }
+        if let Expr::Call(call) = &node.expr {
+            let operand = call.args.first().filter(|_| call.func_name == operators::INDEX);
+            return operand.is_some_and(|operand| self.is_metered_path(operand));
+        }
+        false
     }
 }
 

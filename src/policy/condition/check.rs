@@ -118,9 +118,12 @@ impl Checker {
 
     /// A member of `operand`, by name.
     fn member(&mut self, id: u64, operand: &IdedExpr, member: &str) -> Checked {
-        let root = match &operand.expr {
-            Expr::Ident(name) if !self.bound.iter().any(|(bound, _)| bound == name) => Variable::named(name),
-            _ => None,
+        let root = if let Expr::Ident(name) = &operand.expr
+            && !self.bound.iter().any(|(bound, _)| bound == name)
+        {
+            Variable::named(name)
+        } else {
+            None
         };
         let Some(variable) = root else {
             self.expect(operand, Kinds::MAP, &format!("what has a member `{member}`"))?;

@@ -45,6 +45,7 @@ pub enum ConditionError {
 
 impl ConditionError {
     /// The kind of an error of the evaluator. Its own text may hold values.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the crate's errors are many; all others are about types")]
     pub(super) fn of(error: &ExecutionError) -> Self {
         match error {
             ExecutionError::NoSuchKey(_) => Self::MissingMember,
