@@ -123,8 +123,7 @@ impl CompiledPolicy {
         let (issuers, key_sources) = issuers(authentication.jwt, &uri)?;
         let (revisions, max_request_bytes, allowed_origins) = protocol_settings(protocol)?;
         let longest = issuers.iter().map(|issuer| issuer.max_lifetime).max().unwrap_or_default();
-        let parties = Parties { operators, agents, clients, revocation };
-        let directory = directory(parties, &catalogue, &issuers)?;
+        let directory = directory(Parties { operators, agents, clients, revocation }, &catalogue, &issuers)?;
         let rules = rule_set(rules, catalogue, longest)?;
         let metadata = ResourceMetadata {
             resource: uri.as_str(),
