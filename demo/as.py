@@ -194,8 +194,7 @@ def show_refusal(refused: Refused) -> None:
     reason = data.get("reason") or data.get("error") or refused.error.get("code")
     print(f"denied ({refused.status}): {reason}")
     for side in data.get("failing_sides", []):
-        details = [f"{name} {words(value)}" for name, value in side.items() if name != "side"]
-        print(f"  {side['side']}: {'; '.join(details)}".rstrip(": "))
+        print(f"  {side['side']}: {' '.join(words(value) for name, value in side.items() if name != 'side')}")
     told = {name: value for name, value in data.items() if name not in ("reason", "error", "failing_sides")}
     for name, value in told.items():
         print(f"  {name}: {words(value)}")
