@@ -97,27 +97,28 @@ SHOWN: dict[tuple[str, str], set[str]] = {
     ("compliance-reviewer", "full-automation-agent"): CONTACTS | ADS,
 }
 
-#: What clients are shown that act for themselves, with every scope that the identity provider gives them.
-ALONE = {
-    "messaging-agent": NOTHING,
-    "booking-agent": NOTHING,
-    "full-automation-agent": EVERYTHING - {"delete_crm_record"},
+#: Agents without a person behind them: two may act for people only.
+ALONE = {"messaging-agent": NOTHING, "booking-agent": NOTHING, "full-automation-agent": EVERYTHING}
+#: Programs that act for themselves: what limits them are the scopes that the identity provider gives them.
+PROGRAMS = {
     "reader": CONTACTS | ADS,
     "messaging": CONTACTS | MESSAGES,
     "booking": CONTACTS | BOOKINGS,
     "full": EVERYTHING,
     "none": NOTHING,
 }
-#: Those of them that may act for people only.
-FOR_PEOPLE_ONLY = ("messaging-agent", "booking-agent")
 
 Verdict = tuple[int, str, tuple[str, ...]]
 PASSED: Verdict = (200, "permitted", ())
 
 
-def verdict_of(person: str, agent: str, target: str) -> Verdict:
+def verdict_of(person: str | None, agent: str, target: str) -> Verdict:
     """HTTP status, reason and failing sides that the table foresees for a call."""
-    allowed = {"person": PEOPLE[person], "agent": AGENTS[agent], "consent": CONSENTS[agent]}
+    allowed = {
+        "person": PEOPLE[person] if person else ALONE[agent],
+        "agent": AGENTS[agent],
+        "consent": CONSENTS[agent],
+    }
     if failing := tuple(side for side, targets in allowed.items() if target not in targets):
         return 403, "not_permitted", failing
     if target in ON_APPROVAL.get(agent, ()):
@@ -239,21 +240,17 @@ def test_the_helper_shows_the_same(demo: Demo, tmp_path: Path) -> None:
 # --- Clients by themselves --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("client", ALONE)
-def test_a_client_by_itself_may_what_the_policy_gives_it(demo: Demo, client: str) -> None:
-    seen = verdicts(demo, demo.token(client))
-    approval = ON_APPROVAL.get(client, set())
-    assert {name for name, verdict in seen.items() if verdict == PASSED} == ALONE[client] - approval
-    assert {name for name, verdict in seen.items() if verdict[1] == "approval_unavailable"} == approval
-    for name in EVERYTHING - ALONE[client]:
-        status, reason, sides = seen[name]
-        assert status == 403
-        if client in FOR_PEOPLE_ONLY:
-            assert "person" in sides, (name, sides)
-        elif client == "full-automation-agent":
-            assert (reason, sides) == ("not_permitted", ("agent",))
-        else:
-            assert reason == "insufficient_scope"
+@pytest.mark.parametrize("agent", ALONE)
+def test_an_agent_by_itself_may_what_the_policy_gives_it(demo: Demo, agent: str) -> None:
+    expected = {target: verdict_of(None, agent, target) for target in TARGETS}
+    assert verdicts(demo, demo.token(agent)) == expected
+
+
+@pytest.mark.parametrize("client", PROGRAMS)
+def test_a_program_may_what_its_token_says(demo: Demo, client: str) -> None:
+    missing_scope: Verdict = (403, "insufficient_scope", ())
+    expected = {target: PASSED if target in PROGRAMS[client] else missing_scope for target in TARGETS}
+    assert verdicts(demo, demo.token(client)) == expected
 
 
 # --- Conditions -------------------------------------------------------------------------------------------------------
