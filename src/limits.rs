@@ -117,3 +117,9 @@ pub const MAX_WOKEN_AT_ONCE: usize = 32;
 
 /// Patterns with a `*` for each kind of target: at load each is held against the others to find ties.
 pub const MAX_WILDCARDS: usize = 2048;
+
+/// Roles or groups in one claim. Directories cap group claims near 200; 1024 leaves room.
+pub const MAX_ROLE_CLAIMS: usize = 1024;
+
+/// Longest delegation chain (`act`, RFC 8693 section 4.1): person, agent, and a few agents that it employs.
+pub const MAX_ACTORS: usize = 8;
