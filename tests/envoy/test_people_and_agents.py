@@ -253,18 +253,7 @@ def test_a_program_may_what_its_token_says(demo: Demo, client: str) -> None:
     assert verdicts(demo, demo.token(client)) == expected
 
 
-# --- Conditions -------------------------------------------------------------------------------------------------------
-
-
-def test_nobody_writes_to_more_than_a_hundred_at_once(demo: Demo) -> None:
-    def broadcast(count: int) -> Post:
-        contacts = [f"CT-{1001 + number % 4}" for number in range(count)]
-        return messages.call("broadcast_message", {"contacts": contacts, "body": "We open at nine."})
-
-    seen = verdicts(demo, demo.token("full"), {"most": broadcast(100), "more": broadcast(101)})
-    assert seen["most"] == PASSED
-    assert seen["more"][0] == 403
-    assert "condition" in seen["more"][1]
+# --- Step-up ----------------------------------------------------------------------------------------------------------
 
 
 def wants_a_second_factor(policy: Policy) -> None:
