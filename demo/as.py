@@ -193,8 +193,9 @@ def show_refusal(refused: Refused) -> None:
     data = refused.error.get("data") or {}
     reason = data.get("reason") or data.get("error") or refused.error.get("code")
     print(f"denied ({refused.status}): {reason}")
-    for side in data.get("failing_sides", []):
-        print(f"  {side['side']}: {' '.join(words(value) for name, value in side.items() if name != 'side')}")
+    for failure in data.get("failing_sides", []):
+        lacks = failure.get("missing_scopes")
+        print(f"  {failure['side']}: {failure['reason'] if lacks is None else 'lacks ' + words(lacks)}")
     told = {name: value for name, value in data.items() if name not in ("reason", "error", "failing_sides")}
     for name, value in told.items():
         print(f"  {name}: {words(value)}")
