@@ -26,7 +26,7 @@ use toolgate::exchange::Flow;
 use toolgate::identity::{Definitions, Peer, Principal};
 use toolgate::jwt::{PureRust, TokenCache};
 use toolgate::mcp::{Body, Call, Revision, Target};
-use toolgate::policy::{AccessRequest, Decision, Subject, decide};
+use toolgate::policy::{AccessRequest, Condition, Decision, Inputs, Place, Subject, decide};
 use toolgate::units::UnixSeconds;
 
 use support::gateway::{Gateway, Keys, Request, call, compile, policy, token};
@@ -120,5 +120,41 @@ fn exchanges(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, decisions, verification, parsing, exchanges);
+fn conditions(criterion: &mut Criterion) {
+    let contact = json!({"id": "c-17", "mail": "anna@example.com", "eu": true});
+    let some = json!({"channel": "email", "contacts": vec![contact; 100]}).to_string();
+    let many = json!({"l": (0..5000).collect::<Vec<_>>()}).to_string();
+    let mut group = criterion.benchmark_group("condition");
+    for (name, text, arguments) in [
+        ("client only", "client.id == 'demo' && time.hour >= 8", "{}"),
+        ("one member", "arguments.channel != 'sms'", r#"{"channel":"email","text":"Your booking is confirmed."}"#),
+        ("size of 100", "size(arguments.contacts) <= 500", &some),
+        ("all of 100", "arguments.contacts.all(c, c.eu)", &some),
+        // What the bound on the work has to stop.
+        ("beyond the bound: nested", "arguments.l.all(a, arguments.l.all(b, a != b || true))", &many),
+        ("beyond the bound: in", "arguments.l.all(a, a in arguments.l)", &many),
+        ("beyond the bound: copies", "arguments.l.map(a, arguments.l).size() > 0", &many),
+    ] {
+        let condition = Condition::compile(text, Place::When).unwrap();
+        let inputs = Inputs { arguments: Some(arguments), client: Some("demo"), ..Inputs::default() };
+        group.bench_function(name, |bencher| bencher.iter(|| condition.evaluate(black_box(&inputs))));
+    }
+    let largest = json!({"l": vec![0; 8000]}).to_string();
+    let within = json!({"l": (0..140).collect::<Vec<_>>()}).to_string();
+    for (name, text, arguments) in [
+        ("largest list", "arguments.l.size() > 500", &largest),
+        ("nested, just within the bound", "arguments.l.all(a, arguments.l.exists(b, a == b - 200) || true)", &within),
+    ] {
+        let condition = Condition::compile(text, Place::When).unwrap();
+        let inputs = Inputs { arguments: Some(arguments), ..Inputs::default() };
+        assert_eq!(condition.evaluate(&inputs), Ok(true), "{name}");
+        group.bench_function(name, |bencher| bencher.iter(|| condition.evaluate(black_box(&inputs))));
+    }
+    group.bench_function("compile", |bencher| {
+        bencher.iter(|| Condition::compile(black_box("arguments.contacts.all(c, c.eu)"), Place::When).unwrap());
+    });
+    group.finish();
+}
+
+criterion_group!(benches, decisions, verification, parsing, exchanges, conditions);
 criterion_main!(benches);

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use super::admit::{self, Caller, Head, HttpMethod};
+use super::admit::{self, Caller, Endpoint, Head, HttpMethod};
 use super::answer::{self, DECISION_HEADER};
 use super::command::{Command, Flow, HeaderEdits, Verdict};
 use super::response::Forwarded;
@@ -133,6 +133,9 @@ fn judge(
     // Again: the body may have taken its time, and the token expired or lost its key meanwhile.
     let principal = admit::identify(&head.token, surroundings)?;
     let policy = surroundings.policy;
+    if head.endpoint == Endpoint::Permissions {
+        return Err(answer::permissions(policy, surroundings.subject(&principal, &head.peer)));
+    }
     let calls = match head.method {
         HttpMethod::Post => {
             let body = Body::parse(bytes).map_err(|error| answer::unreadable(&error))?;
