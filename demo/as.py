@@ -5,6 +5,7 @@
     demo/as.py scheduler booking-agent read_contact '{"contact_id": "CT-1001"}'  what comes of a call
     demo/as.py analyst messaging-agent send_message                              with arguments that work
     demo/as.py nobody full-automation-agent                                      the agent by itself, without a person
+    demo/as.py analyst messaging-agent --permissions                             what it may do, and what it lacks for more
     demo/as.py analyst full-automation-agent --token                             its token, for other tools
 
 Logs the person in at the demo's identity provider, has the agent exchange the login for an access token (RFC 8693), and
@@ -64,6 +65,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("agent", help="one of the clients in demo.json, such as booking-agent")
     parser.add_argument("tool", nargs="?", help="call this tool; without it, show what can be seen")
     parser.add_argument("arguments", nargs="?", type=json_object, help="its arguments, a JSON object")
+    parser.add_argument("--permissions", action="store_true", help="print what the gateway says it may do, as JSON")
     parser.add_argument("--token", action="store_true", help="print the access token and do nothing else")
     parser.add_argument("--scope", help="ask for these scopes only, separated by blanks")
     parser.add_argument("--acr", help="the login's authentication context, such as mfa")
@@ -145,6 +147,17 @@ def ask(url: str, token: str, method: str, params: dict[str, Any]) -> dict[str, 
     return dict(answer["result"])
 
 
+def permissions(url: str, token: str) -> dict[str, Any]:
+    """What the gateway says that this caller may do."""
+    parts = urllib.parse.urlsplit(url)
+    address = urllib.parse.urlunsplit(parts._replace(path=f"/.well-known/toolgate-permissions{parts.path}"))
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, None, {"Authorization": f"Bearer {token}"})) as got:
+            return dict(json.load(got))
+    except urllib.error.HTTPError as error:
+        raise Problem(f"the gateway answered {error.code}") from error
+
+
 def read_answer(response: Any) -> dict[str, Any]:
     """The JSON-RPC answer in a body: the body itself, or the event that has the id of the request."""
     if response.headers.get_content_type() != "text/event-stream":
@@ -220,6 +233,8 @@ def main() -> int:
         token = access_token(demo, options)
         if options.token:
             print(token)
+        elif options.permissions:
+            print(json.dumps(permissions(demo["mcp_url"], token), indent=2))
         elif options.tool:
             arguments = SAMPLES.get(options.tool, {}) if options.arguments is None else options.arguments
             show_call(demo["mcp_url"], token, options.tool, arguments)
