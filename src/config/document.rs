@@ -385,9 +385,13 @@ pub struct RuleDocument {
     pub scopes: Vec<String>,
     /// Longest lifetime of a token that may be used here, when it is to be shorter than what the issuer may give.
     pub max_token_lifetime: Option<Seconds>,
+    /// What else must hold, in CEL: the rule grants only if it is true, and an error counts as false.
+    pub when: Option<String>,
+    /// What is never allowed, in CEL: the rule denies if it is true, and an error counts as true.
+    pub deny_when: Option<String>,
     /// How the person must have been authenticated (RFC 9470).
     pub authentication: Option<StepUpDocument>,
-    /// A person must approve each call.
+    /// A person must approve calls.
     pub approval: Option<ApprovalDocument>,
     /// Tenants whose callers the rule is for. Default: all, and callers without one.
     pub tenants: Option<Vec<String>>,
@@ -411,10 +415,13 @@ pub struct StepUpDocument {
 }
 
 /// What is asked of a person before a call.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct ApprovalDocument {}
+pub struct ApprovalDocument {
+    /// Which calls need it, in CEL; an error counts as true. Default: all.
+    pub when: Option<String>,
+}
 
 /// What the upstream gets to see.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
