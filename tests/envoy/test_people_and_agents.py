@@ -7,6 +7,7 @@ computed by what it tests.
 import json
 import subprocess
 import sys
+import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ import stack
 from conftest import NewGateway
 from support import messages
 from support.demo import Demo, run_demo
+from support.gateway import bearer
+from support.http1 import request
 from support.messages import Post, stateless
 from support.policy import Policy
 
@@ -142,9 +145,22 @@ def demo(start_gateway: NewGateway, tmp_path_factory: pytest.TempPathFactory) ->
         yield running
 
 
+def marked(demo: Demo) -> int:
+    """The length of the access log, once it has everything that came before."""
+    path = f"/{uuid.uuid4()}"
+    assert request(demo.gateway.port, "GET", path, []).status == 404
+    lines = 1
+    while True:
+        logged = demo.gateway.logged(lines)
+        found = [number for number, line in enumerate(logged) if line["path"] == path]
+        if found:
+            return found[0] + 1
+        lines = len(logged) + 1
+
+
 def verdicts(demo: Demo, token: str, targets: Mapping[str, Post] = TARGETS) -> dict[str, Verdict]:
     """What comes of asking for each; the access log must give the same reasons and sides."""
-    before = len(demo.gateway.logged(1))
+    before = marked(demo)
     seen: dict[str, Verdict] = {}
     details: Counter[str] = Counter()
     for name, post in targets.items():
@@ -253,7 +269,49 @@ def test_a_program_may_what_its_token_says(demo: Demo, client: str) -> None:
     assert verdicts(demo, demo.token(client)) == expected
 
 
-# --- Step-up ----------------------------------------------------------------------------------------------------------
+# --- What may I do ----------------------------------------------------------------------------------------------------
+
+#: How rules name the resources of the table.
+NAMED_BY_RULES = {"norg://contacts/CT-1001": "norg://contacts/*", "norg://reports/weekly": "norg://reports/*"}
+
+
+def permissions(demo: Demo, token: str) -> dict[str, Any]:
+    """What the gateway tells a caller about itself."""
+    response = request(demo.gateway.port, "GET", "/.well-known/toolgate-permissions/mcp", bearer(token))
+    assert response.status == 200, response
+    return dict(response.json())
+
+
+@pytest.mark.parametrize(("person", "agent"), SHOWN)
+def test_a_caller_is_told_what_it_may_do_and_what_it_lacks(demo: Demo, person: str, agent: str) -> None:
+    told = permissions(demo, demo.token_for(person, agent))
+    available = [*told["tools"], *told["prompts"], *told["resources"]]
+    names = {item.get("name", item.get("uri")) for item in available}
+    assert names == {NAMED_BY_RULES.get(target, target) for target in SHOWN[person, agent]}
+    on_approval = {item["name"] for item in available if item.get("duties") == {"approval": "required"}}
+    assert on_approval == SHOWN[person, agent] & ON_APPROVAL.get(agent, set())
+    lacking = {
+        str(item.get("tool") or item.get("prompt") or item.get("resource")): [need["side"] for need in item["needs"]]
+        for item in told["unavailable"]
+    }
+    assert lacking == {
+        NAMED_BY_RULES.get(target, target): list(verdict_of(person, agent, target)[2])
+        for target in EVERYTHING - SHOWN[person, agent]
+    }
+
+
+# --- Conditions and step-up -------------------------------------------------------------------------------------------
+
+
+def test_nobody_writes_to_more_than_a_hundred_at_once(demo: Demo) -> None:
+    def broadcast(count: int) -> Post:
+        contacts = [f"CT-{1001 + number % 4}" for number in range(count)]
+        return messages.call("broadcast_message", {"contacts": contacts, "body": "We open at nine."})
+
+    without = messages.call("broadcast_message", {"body": "We open at nine."})
+    seen = verdicts(demo, demo.token("full"), {"most": broadcast(100), "more": broadcast(101), "unknown": without})
+    # A condition against a call that cannot be evaluated counts as one that holds.
+    assert seen == {"most": PASSED, "more": (403, "condition", ()), "unknown": (403, "condition", ())}
 
 
 def wants_a_second_factor(policy: Policy) -> None:
