@@ -356,7 +356,16 @@ fn policies_within(value: &Value) -> Vec<String> {
 fn every_policy_of_the_readme_compiles() {
     let Ok(readme) = std::fs::read_to_string(repository().join("README.md")) else { return };
     let blocks = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let policies: Vec<&str> = blocks.filter(|block| block.starts_with("version: toolgate/v1")).collect();
-    assert!(!policies.is_empty(), "README.md shows no policy");
+    let (policies, sections): (Vec<&str>, Vec<&str>) =
+        blocks.partition(|block| block.starts_with("version: toolgate/v1"));
     policies.iter().for_each(|policy| compile_yaml("README.md", policy));
+    // Sections that are shown on their own are for the first policy.
+    let mut policy: Value = serde_saphyr::from_str(policies.first().expect("README.md shows no policy")).unwrap();
+    for section in sections {
+        let members: Value = serde_saphyr::from_str(section).unwrap_or_else(|error| panic!("{section}\n{error}"));
+        for (name, member) in members.as_object().unwrap() {
+            policy[name] = member.clone();
+        }
+        compile(&policy).unwrap_or_else(|error| panic!("README.md:\n{section}\n{error}"));
+    }
 }
