@@ -1,7 +1,6 @@
 //! Event streams: what goes out is the same however the stream is cut, and as soon as it can be.
 #![cfg(not(target_family = "wasm"))]
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
-#![expect(clippy::arithmetic_side_effects, reason = "the numbers are in the test")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_assert_eq, prop_oneof, proptest};
 use toolgate::limits;
