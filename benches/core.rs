@@ -23,13 +23,14 @@ use std::rc::Rc;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::{Value, json};
 use toolgate::exchange::Flow;
+use toolgate::identity::{Definitions, Peer, Principal};
 use toolgate::jwt::{PureRust, TokenCache};
 use toolgate::mcp::sse::{Edit, EventStream};
 use toolgate::mcp::{Body, Caching, Call, Listed, Revision, ServerMessage, Shown, Target, View, review};
-use toolgate::policy::{AccessRequest, Decision, decide};
-use toolgate::units::{Seconds, UnixSeconds};
+use toolgate::policy::{AccessRequest, Decision, Subject, decide};
+use toolgate::units::UnixSeconds;
 
-use support::gateway::{Gateway, Keys, Request, call, compile, policy};
+use support::gateway::{Gateway, Keys, Request, call, compile, policy, token};
 use support::issuer::{self, NOW};
 
 /// A decision must not cost more than the logarithm of the number of rules.
@@ -41,15 +42,19 @@ fn decisions(criterion: &mut Criterion) {
         // One rule in a hundred is a pattern, up to the number that a policy may have.
         let patterns = (0..count / 100).map(|number| json!({"tools": [format!("group_{number:05}_*")], "scopes": []}));
         document["rules"] = rules.chain(patterns).collect();
-        let rules = compile(document, Keys::Inline).rules;
-        let granted = rules.scopes.granted(["read"]);
+        let policy = compile(document, Keys::Inline);
+        let (rules, directory) = (&policy.rules, &policy.directory);
+        let token = issuer::verify(&token("read")).unwrap();
+        let principal = Principal::new(token, directory, &rules.scopes);
+        let (peer, definitions, now) = (Peer::default(), Definitions::default(), UnixSeconds::new(NOW));
+        let subject = Subject { principal: &principal, peer: &peer, revoked: None, definitions: &definitions, now };
         for (kind, tool) in [("exact", format!("tool_{:05}", count / 2)), ("unnamed", "another_tool".to_owned())] {
             let call =
                 Call { revision: Revision::V2025_11_25, method: None, target: Target::Tool(tool.into()), id: None };
-            let request = AccessRequest { granted: &granted, token_lifetime: Seconds::new(600), calls: &[call] };
-            assert_eq!(matches!(decide(&rules, request), Decision::Permit(_)), kind == "exact");
+            let request = AccessRequest { subject, calls: &[call], arguments: &|_| None };
+            assert_eq!(matches!(decide(rules, directory, request), Decision::Permit(_)), kind == "exact");
             group.bench_function(BenchmarkId::new(kind, count), |bencher| {
-                bencher.iter(|| decide(&rules, black_box(request)));
+                bencher.iter(|| decide(rules, directory, black_box(request)));
             });
         }
     }
@@ -122,7 +127,7 @@ struct EveryThirdHidden(usize);
 impl View for EveryThirdHidden {
     fn shows(&mut self, _: Listed<'_>) -> Shown {
         self.0 += 1;
-        if self.0 % 3 == 0 { Shown::No } else { Shown::Yes }
+        if self.0.is_multiple_of(3) { Shown::No } else { Shown::Yes }
     }
 
     fn passes(&mut self, _: ServerMessage<'_>) -> bool {

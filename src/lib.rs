@@ -22,6 +22,7 @@ pub mod jwt;
 pub mod limits;
 pub mod mcp;
 pub mod oauth;
+pub mod pattern;
 pub mod policy;
 pub mod units;
 

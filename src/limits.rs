@@ -126,3 +126,9 @@ pub const MAX_ANSWER_JSON_DEPTH: usize = 128;
 
 /// Longest time that a client may keep a list: it may have been filtered by a policy that has changed since.
 pub const MAX_LIST_TTL: Seconds = Seconds::new(60);
+
+/// Roles or groups in one claim. Directories cap group claims near 200; 1024 leaves room.
+pub const MAX_ROLE_CLAIMS: usize = 1024;
+
+/// Longest delegation chain (`act`, RFC 8693 section 4.1): person, agent, and a few agents that it employs.
+pub const MAX_ACTORS: usize = 8;

@@ -136,13 +136,45 @@ impl<'de> Deserialize<'de> for ByteCount {
     }
 }
 
+/// A day of the calendar in UTC, written as `2026-11-02`.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Date(time::Date);
+
+impl Date {
+    /// Reads `YYYY-MM-DD`; nothing else, and no day that the calendar does not have. Years from 1970 on.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('-');
+        let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+        let is_number = |part: &str, digits| part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit());
+        if parts.next().is_some() || !is_number(year, 4) || !is_number(month, 2) || !is_number(day, 2) {
+            return None;
+        }
+        let month = time::Month::try_from(month.parse::<u8>().ok()?).ok()?;
+        let date = time::Date::from_calendar_date(year.parse().ok()?, month, day.parse().ok()?).ok()?;
+        (date.year() >= 1970).then_some(Self(date))
+    }
+
+    /// The first second of the day after.
+    pub fn end(self) -> UnixSeconds {
+        let seconds = self.0.midnight().assume_utc().unix_timestamp();
+        UnixSeconds::new(u64::try_from(seconds).unwrap_or_default()).plus(Seconds::new(24 * 3600))
+    }
+}
+
+impl<'de> Deserialize<'de> for Date {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| de::Error::custom(format_args!("`{text}` is not a day such as `2026-11-02`")))
+    }
+}
+
 #[cfg(feature = "schema")]
 mod schema {
     use std::borrow::Cow;
 
     use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-    use super::{ByteCount, Seconds};
+    use super::{ByteCount, Date, Seconds};
 
     impl JsonSchema for Seconds {
         fn schema_name() -> Cow<'static, str> {
@@ -151,6 +183,16 @@ mod schema {
 
         fn json_schema(_: &mut SchemaGenerator) -> Schema {
             json_schema!({"type": "string", "pattern": "^[0-9]+[smh]$", "examples": ["30s", "5m", "24h"]})
+        }
+    }
+
+    impl JsonSchema for Date {
+        fn schema_name() -> Cow<'static, str> {
+            "Date".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({"type": "string", "format": "date", "examples": ["2026-11-02"]})
         }
     }
 
@@ -175,6 +217,16 @@ mod tests {
         assert_eq!(Seconds::parse("24h"), Some(Seconds::new(86_400)));
         for wrong in ["", "5", "m", "-5m", "5 m", "1.5h", "5d", "99999999999999999999h", "5mm"] {
             assert_eq!(Seconds::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_date_is_a_day_of_the_calendar_and_ends_when_it_is_over() {
+        assert_eq!(Date::parse("1970-01-01").unwrap().end(), UnixSeconds::new(86_400));
+        assert_eq!(Date::parse("2026-11-02").unwrap().end(), UnixSeconds::new(1_793_664_000));
+        assert!(Date::parse("2028-02-29").is_some());
+        for wrong in ["", "2026-02-29", "2026-13-01", "2026-1-1", "+026-01-01", "2026-11-02T00:00:00Z", "1969-12-31"] {
+            assert_eq!(Date::parse(wrong), None, "{wrong}");
         }
     }
 

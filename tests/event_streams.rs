@@ -123,6 +123,9 @@ fn a_dropped_event_leaves_what_a_client_needs_to_resume() {
     assert_eq!(text(&filtered([&b"data: a\n\ndata: drop\n\ndata: b\n\n"[..]])), "data: a\n\ndata: b\n\n");
     assert_eq!(text(&filtered([&b"id: 1\nevent: e\ndata: drop\ndata: x\n\n"[..]])), "id: 1\ndata:\n\n");
     assert_eq!(text(&filtered([&b"data: drop\r\nretry: 1\r\n\r\n"[..]])), "data:\r\nretry: 1\r\n\r\n");
+    // A blank line stays one when the line before it goes.
+    assert_eq!(text(&filtered([&b"id: 1\rdata: drop\ndata: x\n\n"[..]])), "id: 1\rdata:\n\n");
+    assert_eq!(text(&filtered([&b"data: drop\rdata: x\nid: 1\rdata: y\n\n"[..]])), "data:\rid: 1\r\r\n");
     // The LF of a dropped blank line is dropped with it, wherever the chunk ends.
     assert_eq!(filtered([&b"data: drop\r\n\r"[..], &b"\n"[..]]), b"");
 }

@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use toolgate::exchange::{Command, Event, Flow, HeaderEdits, Verdict};
 use toolgate::http::{HeaderList, LocalReply};
+use toolgate::identity::Peer;
 use toolgate::jwt::IssuerIndex;
 use toolgate::limits;
 use toolgate::units::{Seconds, UnixSeconds};
@@ -102,7 +103,11 @@ fn every_phase_has_an_answer_to_every_event() {
     let table: [Row<'_>; 6] = [
         (
             "request headers",
-            Box::new(|| Event::RequestHeaders { headers: allowed().header_list(), end_of_stream: false }),
+            Box::new(|| Event::RequestHeaders {
+                headers: allowed().header_list(),
+                end_of_stream: false,
+                peer: Peer::default(),
+            }),
             [(Hold, ""), (Hold, broken), (Hold, broken), (Hold, "reply 502"), (Hold, "")],
         ),
         (

@@ -24,6 +24,7 @@ use proptest::sample::Index;
 use serde_json::{Value, json};
 use toolgate::exchange::{Command, Event, Flow, Verdict};
 use toolgate::http::HeaderList;
+use toolgate::identity::Peer;
 use toolgate::jwt::{IssuerIndex, KeySet, TokenCache};
 
 use support::gateway::{Gateway, Keys, Outcome, Request, Run, call, policy, token};
@@ -90,8 +91,11 @@ impl Script {
     }
 
     fn event(&self, step: Step) -> Event<'_> {
-        let headers =
-            |headers: &HeaderList, end_of_stream| Event::RequestHeaders { headers: headers.clone(), end_of_stream };
+        let headers = |headers: &HeaderList, end_of_stream| Event::RequestHeaders {
+            headers: headers.clone(),
+            end_of_stream,
+            peer: Peer::default(),
+        };
         let answer = |status| Event::ResponseHeaders { headers: HeaderList::from_iter([(":status", status)]) };
         match step {
             Step::GoodHeaders => headers(&self.good, false),

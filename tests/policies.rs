@@ -214,7 +214,7 @@ fn defaults_are_those_of_the_reference() {
     assert_eq!(policy.revisions.iter().count(), 4);
     assert_eq!(policy.issuers[0].audiences, ["https://h.test/mcp"]);
     assert_eq!(policy.issuers[0].max_lifetime, limits::DEFAULT_TOKEN_LIFETIME);
-    assert_eq!(policy.issuers[0].claims.scopes, ["scope", "scp"]);
+    assert_eq!(policy.issuers[0].claims.scopes, toolgate::jwt::ClaimNames::default().scopes);
     assert!(!policy.keeps_authorization && policy.allowed_origins.is_empty() && policy.initial_scopes.is_empty());
     let fetched = compile(&good()).unwrap();
     assert_eq!(fetched.key_sources[0].1.as_ref().unwrap().authority, "issuer.test");

@@ -793,7 +793,7 @@ fn fetched_key_ring() -> KeyRing {
     keys
 }
 
-fn cached(keys: &KeyRing) -> (TokenCache, String, Rc<VerifiedToken>) {
+fn cached(keys: &KeyRing) -> (TokenCache<VerifiedToken>, String, Rc<VerifiedToken>) {
     let token = sign(&header(), &claims());
     let verified = toolgate::jwt::verify(&token, &[trusted_issuer()], keys, &PureRust, UnixSeconds::new(NOW)).unwrap();
     let mut cache = TokenCache::new();

@@ -1,7 +1,7 @@
 //! Checks that several parts of a policy share. Each error has the JSON path.
 
 use super::ConfigError;
-use crate::policy::ScopeCatalogue;
+use crate::oauth::ScopeCatalogue;
 use crate::units::Seconds;
 
 /// Checks every element of a list, under its JSON path.

@@ -6,15 +6,17 @@ use serde_json::Value;
 
 use super::ConfigError;
 use super::check::{each, known_scope};
-use super::document::{AuthorizationForwarding, PolicyDocument, ProtocolDocument, Risk};
+use super::document::{AuthorizationForwarding, PolicyDocument, ProtocolDocument, Refusals, Risk};
 use super::issuers::issuers;
+use super::parties::{Parties, directory};
 use super::rules::rule_set;
+use crate::identity::Directory;
 use crate::json;
 use crate::jwt::{KeySource, TrustedIssuer};
 use crate::limits;
 use crate::mcp::{Revision, RevisionSet};
-use crate::oauth::{ResourceMetadata, ResourceUri};
-use crate::policy::{RuleSet, ScopeCatalogue, is_scope_token};
+use crate::oauth::{ResourceMetadata, ResourceUri, ScopeCatalogue, is_scope_token};
+use crate::policy::RuleSet;
 use crate::units::ByteCount;
 
 /// A policy that was checked as a whole, in the form that requests are held against.
@@ -42,6 +44,10 @@ pub struct CompiledPolicy {
     pub refused_scopes: BTreeSet<String>,
     /// Who may call what.
     pub rules: RuleSet,
+    /// What each side of a call may do.
+    pub directory: Directory,
+    /// Whether a call that the caller would not see in a list is refused as if its target did not exist.
+    pub conceals: bool,
     /// Whether the upstream gets the token.
     pub keeps_authorization: bool,
     /// SHA-256 of the document in canonical form, in hexadecimal.
@@ -87,6 +93,11 @@ impl CompiledPolicy {
             authentication,
             scopes,
             refused_scopes,
+            operators,
+            agents,
+            clients,
+            revocation,
+            refusals,
             rules,
             forwarding,
         } = document;
@@ -107,7 +118,9 @@ impl CompiledPolicy {
         let (issuers, key_sources) = issuers(authentication.jwt, &uri)?;
         let (revisions, max_request_bytes, allowed_origins) = protocol_settings(protocol)?;
         let longest = issuers.iter().map(|issuer| issuer.max_lifetime).max().unwrap_or_default();
-        let rules = rule_set(&rules, catalogue, longest)?;
+        let parties = Parties { operators, agents, clients, revocation };
+        let directory = directory(parties, &catalogue, &issuers)?;
+        let rules = rule_set(rules, catalogue, longest)?;
         let metadata = ResourceMetadata {
             resource: uri.as_str(),
             authorization_servers: issuers.iter().map(|issuer| issuer.issuer.as_str()).collect(),
@@ -127,6 +140,8 @@ impl CompiledPolicy {
             key_sources,
             refused_scopes: refused_scopes.into_iter().collect(),
             rules,
+            directory,
+            conceals: refusals == Refusals::Concealed,
             keeps_authorization: forwarding.authorization == AuthorizationForwarding::Keep,
             digest,
         })

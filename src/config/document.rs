@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::jwt::Algorithm;
 use crate::mcp::Revision;
-use crate::units::{ByteCount, Seconds};
+use crate::units::{ByteCount, Date, Seconds};
 
 /// A Toolgate policy: who may call what on one MCP server.
 #[derive(Clone, Debug, Deserialize)]
@@ -30,6 +30,19 @@ pub struct PolicyDocument {
     /// A token that carries one of these scopes is refused whole, whatever else it grants.
     #[serde(default)]
     pub refused_scopes: Vec<String>,
+    /// Operator roles: what people may do, by the roles and groups that their issuer gives them. If this is there, a
+    /// person without any of the roles is refused.
+    pub operators: Option<BTreeMap<String, OperatorDocument>>,
+    /// Agent roles: what an agent may do, whoever drives it. If this is there, a caller without one is refused.
+    pub agents: Option<BTreeMap<String, AgentDocument>>,
+    /// Registered clients by their exact identifier. If this is there, any other client is refused.
+    pub clients: Option<BTreeMap<String, ClientDocument>>,
+    /// Who is cut off, although the tokens are still valid.
+    #[serde(default)]
+    pub revocation: RevocationDocument,
+    /// How calls are refused that the caller would not see in a list. Default: `open`.
+    #[serde(default)]
+    pub refusals: Refusals,
     /// What may be called, and with which scopes. A target that no rule names is denied.
     pub rules: Vec<RuleDocument>,
     /// What the upstream gets to see.
@@ -125,7 +138,8 @@ pub struct JwksDocument {
     pub inline: Option<serde_json::Value>,
 }
 
-/// Claim names of an issuer; the first one that a token has counts.
+/// Claims of an issuer: names of top-level claims, or JSON Pointers (RFC 6901), which start with `/`, into nested ones.
+/// Of several, the first one that a token has counts.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -134,6 +148,197 @@ pub struct ClaimsDocument {
     pub client_id: Option<Vec<String>>,
     /// The granted scopes, as one string or an array. Default: `scope`, `scp`.
     pub scopes: Option<Vec<String>>,
+    /// Roles of the person, as one string or an array. Default: `roles`.
+    pub roles: Option<Vec<String>>,
+    /// Groups of the person, as one string or an array. Default: `groups`.
+    pub groups: Option<Vec<String>>,
+    /// Department of the person. Default: `department`.
+    pub department: Option<Vec<String>>,
+    /// Tenant of the caller. Default: `tenant_id`, `tid`.
+    pub tenant: Option<Vec<String>>,
+    /// What the token was issued for. Default: `purpose`.
+    pub purpose: Option<Vec<String>>,
+    /// Agent role, where the issuer assigns it. Default: none.
+    pub agent: Option<Vec<String>>,
+    /// What marks a token that stands for no person. A token whose subject is its client stands for none anyway.
+    pub machine: Option<MachineDocument>,
+}
+
+/// A claim, and its values, that mark a token of a client without a person.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct MachineDocument {
+    /// The claim, such as `idtyp`.
+    pub claim: String,
+    /// Its values, such as `app`.
+    pub values: Vec<String>,
+}
+
+/// An operator role.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct OperatorDocument {
+    /// Who has it.
+    #[serde(rename = "match")]
+    pub matches: RoleMatchDocument,
+    /// What it may do: scopes, by name or pattern with one `*`.
+    pub scopes: Vec<String>,
+    /// Scopes that it may not use, although a pattern or a broader scope would include them.
+    #[serde(default)]
+    pub except: Vec<String>,
+}
+
+/// Which people have an operator role: those with any of the roles or groups.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RoleMatchDocument {
+    /// Values of the role claim, exact or with one `*`.
+    #[serde(default)]
+    pub roles: Vec<String>,
+    /// Values of the group claim, exact or with one `*`.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Issuers whose word counts. Default: all trusted ones.
+    pub issuers: Option<Vec<String>>,
+}
+
+/// An agent role.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct AgentDocument {
+    /// What it may do: scopes, by name or pattern with one `*`.
+    pub scopes: Vec<String>,
+    /// Scopes that it may not use, although a pattern or a broader scope would include them.
+    #[serde(default)]
+    pub except: Vec<String>,
+    /// What it may do only after a person has approved the very call.
+    pub approval: Option<AgentApprovalDocument>,
+}
+
+/// Which calls of an agent need an approval.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct AgentApprovalDocument {
+    /// Calls that require any of these scopes; names or patterns with one `*`.
+    pub scopes: Vec<String>,
+}
+
+/// A registered client.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ClientDocument {
+    /// The issuer whose tokens may name it. Required when the policy trusts more than one.
+    pub issuer: Option<String>,
+    /// Its agent role. Without one, the token must name it.
+    pub agent: Option<String>,
+    /// Scopes that it may use, by name or pattern with one `*`. Default: no limit of its own.
+    pub scopes: Option<Vec<String>>,
+    /// Tools that it may call, by name or pattern with one `*`. Default: no limit of its own.
+    pub tools: Option<Vec<String>>,
+    /// Where it may call from. Default: anywhere.
+    pub source: Option<SourceDocument>,
+    /// Whether it may act with a token that stands for no person. Default: `deny`.
+    #[serde(default)]
+    pub without_person: WithoutPerson,
+    /// What somebody agreed that it may do.
+    pub consent: Option<ConsentDocument>,
+}
+
+/// Whether a client may act with a token that stands for no person.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum WithoutPerson {
+    /// It may, within all other limits.
+    Allow,
+    /// It may not.
+    #[default]
+    Deny,
+}
+
+/// Where a client may call from. Each kind that is named must fit.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SourceDocument {
+    /// Networks, such as `10.0.0.0/8`, of the address that Envoy takes for the client's.
+    #[serde(default)]
+    pub cidrs: Vec<String>,
+    /// URI names of verified client certificates, such as SPIFFE ids. Envoy shows a certificate's first one.
+    #[serde(default)]
+    pub uri_sans: Vec<String>,
+    /// DNS names of verified client certificates. Envoy shows a certificate's first one.
+    #[serde(default)]
+    pub dns_sans: Vec<String>,
+}
+
+/// A consent record.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ConsentDocument {
+    /// Who gave it.
+    pub by: String,
+    /// The day on which it was given, such as `2026-11-02`.
+    pub on: Date,
+    /// The last day (UTC) on which it is valid. Default: no end.
+    pub expires: Option<Date>,
+    /// Scopes that it covers, by name or pattern with one `*`. Default: all.
+    pub scopes: Option<Vec<String>>,
+    /// Tools that it covers, by name or pattern with one `*`. Default: all.
+    pub tools: Option<Vec<String>>,
+    /// SHA-256, in hexadecimal, of the definitions of tools that were consented to: of the tool's object in
+    /// `tools/list` as compact JSON with sorted members. A tool with another definition is refused.
+    #[serde(default)]
+    pub definitions: BTreeMap<String, String>,
+}
+
+/// Who is cut off, although the tokens are still valid.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RevocationDocument {
+    /// People or clients, by subject.
+    #[serde(default)]
+    pub subjects: Vec<RevokedSubjectDocument>,
+    /// Clients, by identifier.
+    #[serde(default)]
+    pub clients: Vec<String>,
+    /// Agent roles, by name.
+    #[serde(default)]
+    pub agents: Vec<String>,
+    /// Tokens, by `jti`.
+    #[serde(default)]
+    pub token_ids: Vec<String>,
+}
+
+/// A subject that is cut off.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RevokedSubjectDocument {
+    /// The issuer that knows it by this name. Default: any.
+    pub issuer: Option<String>,
+    /// `sub`.
+    pub subject: String,
+}
+
+/// How calls are refused that the caller would not see in a list.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Refusals {
+    /// With the reason.
+    #[default]
+    Open,
+    /// As if the target did not exist.
+    Concealed,
 }
 
 /// A scope.
@@ -180,7 +385,36 @@ pub struct RuleDocument {
     pub scopes: Vec<String>,
     /// Longest lifetime of a token that may be used here, when it is to be shorter than what the issuer may give.
     pub max_token_lifetime: Option<Seconds>,
+    /// How the person must have been authenticated (RFC 9470).
+    pub authentication: Option<StepUpDocument>,
+    /// A person must approve each call.
+    pub approval: Option<ApprovalDocument>,
+    /// Tenants whose callers the rule is for. Default: all, and callers without one.
+    pub tenants: Option<Vec<String>>,
+    /// JSON Pointer (RFC 6901) to the argument that must be the caller's tenant.
+    pub tenant_argument: Option<String>,
 }
+
+/// A level of authentication.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct StepUpDocument {
+    /// Accepted values of `acr`, any of which will do.
+    #[serde(default)]
+    pub acr: Vec<String>,
+    /// Methods (`amr`) that must all have been used.
+    #[serde(default)]
+    pub amr: Vec<String>,
+    /// Longest time since the authentication (`auth_time`).
+    pub max_age: Option<Seconds>,
+}
+
+/// What is asked of a person before a call.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ApprovalDocument {}
 
 /// What the upstream gets to see.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]

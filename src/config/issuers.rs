@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::check::{non_empty, within};
-use super::document::{IssuerDocument, JwksDocument};
+use super::document::{ClaimsDocument, IssuerDocument, JwksDocument, MachineDocument};
 use super::{ConfigError, KeyFetch};
-use crate::jwt::{ClaimNames, KeySet, KeySource, TokenType, TrustedIssuer};
+use crate::jwt::{ClaimNames, ClaimPath, KeySet, KeySource, TokenType, TrustedIssuer};
 use crate::limits;
 use crate::oauth::ResourceUri;
 use crate::units::Seconds;
@@ -49,18 +49,48 @@ fn issuer(path: &str, document: IssuerDocument, resource: &ResourceUri) -> Resul
         None => TokenType::of_access_tokens(),
         Some(names) => token_types(&format!("{path}.token_types"), &names)?,
     };
-    let defaults = ClaimNames::default();
-    let client_id = document.claims.client_id.unwrap_or(defaults.client_id);
-    let scopes = document.claims.scopes.unwrap_or(defaults.scopes);
-    non_empty(&format!("{path}.claims.client_id"), &client_id)?;
-    non_empty(&format!("{path}.claims.scopes"), &scopes)?;
+    let claims = claim_names(&format!("{path}.claims"), document.claims)?;
     Ok(TrustedIssuer {
         issuer: document.issuer,
         audiences,
         algorithms: document.algorithms,
         token_types,
         max_lifetime,
-        claims: ClaimNames { client_id, scopes },
+        claims,
+    })
+}
+
+fn claim_names(path: &str, document: ClaimsDocument) -> Result<ClaimNames, ConfigError> {
+    let ClaimsDocument { client_id, scopes, roles, groups, department, tenant, purpose, agent, machine } = document;
+    let paths = |field: &str, texts: Option<Vec<String>>, default: Vec<ClaimPath>| {
+        let Some(texts) = texts else { return Ok(default) };
+        let path = format!("{path}.{field}");
+        non_empty(&path, &texts)?;
+        texts.iter().enumerate().map(|(index, text)| claim_path(format!("{path}[{index}]"), text)).collect()
+    };
+    let defaults = ClaimNames::default();
+    Ok(ClaimNames {
+        client_id: paths("client_id", client_id, defaults.client_id)?,
+        scopes: paths("scopes", scopes, defaults.scopes)?,
+        roles: paths("roles", roles, defaults.roles)?,
+        groups: paths("groups", groups, defaults.groups)?,
+        department: paths("department", department, defaults.department)?,
+        tenant: paths("tenant", tenant, defaults.tenant)?,
+        purpose: paths("purpose", purpose, defaults.purpose)?,
+        agent: paths("agent", agent, defaults.agent)?,
+        machine: match machine {
+            None => None,
+            Some(MachineDocument { claim, values }) => {
+                non_empty(&format!("{path}.machine.values"), &values)?;
+                Some((claim_path(format!("{path}.machine.claim"), &claim)?, values))
+            }
+        },
+    })
+}
+
+fn claim_path(path: String, text: &str) -> Result<ClaimPath, ConfigError> {
+    ClaimPath::parse(text).ok_or_else(|| {
+        ConfigError::new(path, "is neither a claim name nor a JSON Pointer", "write `roles` or `/realm_access/roles`")
     })
 }
 

@@ -5,6 +5,7 @@ mod compile;
 mod document;
 mod error;
 mod issuers;
+mod parties;
 mod rules;
 
 pub use compile::{CompiledPolicy, KeyFetch};

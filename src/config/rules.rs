@@ -1,24 +1,28 @@
 //! Rules: what each target needs.
 
+use serde_json::Value;
+
 use super::ConfigError;
-use super::check::{each, known_scope, within};
-use super::document::RuleDocument;
+use super::check::{each, known_scope, non_empty, within};
+use super::document::{RuleDocument, StepUpDocument};
 use crate::limits;
-use crate::policy::{Pattern, PatternMap, Rule, RuleSet, ScopeCatalogue};
+use crate::oauth::ScopeCatalogue;
+use crate::pattern::{Pattern, PatternMap};
+use crate::policy::{Rule, RuleSet, StepUp, Targets};
 use crate::units::Seconds;
 
 pub(super) fn rule_set(
-    documents: &[RuleDocument],
+    documents: Vec<RuleDocument>,
     scopes: ScopeCatalogue,
     longest_lifetime: Seconds,
 ) -> Result<RuleSet, ConfigError> {
     let mut set = RuleSet { scopes, ..RuleSet::default() };
     let mut targets = 0_usize;
-    for (index, document) in documents.iter().enumerate() {
+    for (index, document) in documents.into_iter().enumerate() {
         let path = format!("rules[{index}]");
-        let lists = [("tools", &document.tools), ("resources", &document.resources), ("prompts", &document.prompts)];
-        let count: usize = lists.iter().map(|(_, list)| list.len()).sum();
-        targets = targets.saturating_add(count);
+        let count = [&document.tools, &document.resources, &document.prompts].into_iter().map(Vec::len).sum::<usize>();
+        let tenants = document.tenants.as_ref().map_or(1, Vec::len);
+        targets = targets.saturating_add(count.saturating_mul(tenants));
         if targets > limits::MAX_RULE_TARGETS {
             let problem = format!("more than {} targets with the rules before", limits::MAX_RULE_TARGETS);
             return Err(ConfigError::new(path, problem, "use patterns, or split the policy by resource"));
@@ -26,22 +30,24 @@ pub(super) fn rule_set(
         if count == 0 {
             return Err(ConfigError::new(path, "can never match", "name `tools`, `resources` or `prompts`"));
         }
-        for (kind, patterns) in lists {
-            let map = match kind {
-                "tools" => &mut set.tools,
-                "resources" => &mut set.resources,
-                _ => &mut set.prompts,
-            };
-            each_target(map, &format!("{path}.{kind}"), patterns, index)?;
+        match &document.tenants {
+            None => insert(&mut set.targets, &path, &document, index)?,
+            Some(tenants) => {
+                non_empty(&format!("{path}.tenants"), tenants)?;
+                for tenant in tenants {
+                    insert(set.tenants.entry(tenant.clone()).or_default(), &path, &document, index)?;
+                }
+            }
         }
-        each(&format!("{path}.scopes"), &document.scopes, |path, name| known_scope(&set.scopes, path, name))?;
-        if let Some(lifetime) = document.max_token_lifetime {
-            within(&format!("{path}.max_token_lifetime"), lifetime, Seconds::new(1), longest_lifetime)?;
-        }
-        let scopes = set.scopes.set(document.scopes.iter().map(String::as_str));
-        set.rules.push(Rule { scopes, max_token_lifetime: document.max_token_lifetime });
+        set.rules.push(rule(&path, document, &set.scopes, longest_lifetime)?);
     }
     Ok(set)
+}
+
+fn insert(targets: &mut Targets, path: &str, document: &RuleDocument, rule: usize) -> Result<(), ConfigError> {
+    each_target(&mut targets.tools, &format!("{path}.tools"), &document.tools, rule)?;
+    each_target(&mut targets.resources, &format!("{path}.resources"), &document.resources, rule)?;
+    each_target(&mut targets.prompts, &format!("{path}.prompts"), &document.prompts, rule)
 }
 
 fn each_target(map: &mut PatternMap, path: &str, patterns: &[String], rule: usize) -> Result<(), ConfigError> {
@@ -60,4 +66,63 @@ fn each_target(map: &mut PatternMap, path: &str, patterns: &[String], rule: usiz
         })?;
     }
     Ok(())
+}
+
+fn rule(
+    path: &str,
+    document: RuleDocument,
+    scopes: &ScopeCatalogue,
+    longest_lifetime: Seconds,
+) -> Result<Rule, ConfigError> {
+    each(&format!("{path}.scopes"), &document.scopes, |path, name| known_scope(scopes, path, name))?;
+    if let Some(lifetime) = document.max_token_lifetime {
+        within(&format!("{path}.max_token_lifetime"), lifetime, Seconds::new(1), longest_lifetime)?;
+    }
+    if let Some(pointer) = &document.tenant_argument {
+        let path = format!("{path}.tenant_argument");
+        if !pointer.starts_with('/') || Value::Null.pointer(pointer).is_some() {
+            return Err(ConfigError::new(
+                path,
+                "is not a JSON Pointer to an argument",
+                "write one such as `/tenant_id`",
+            ));
+        }
+        if !document.resources.is_empty() {
+            return Err(ConfigError::new(path, "resources have no arguments", "give them a rule of their own"));
+        }
+    }
+    Ok(Rule {
+        scopes: scopes.set(document.scopes.iter().map(String::as_str)),
+        max_token_lifetime: document.max_token_lifetime,
+        authentication: document
+            .authentication
+            .map(|level| step_up(&format!("{path}.authentication"), level))
+            .transpose()?,
+        needs_approval: document.approval.is_some(),
+        tenant_argument: document.tenant_argument,
+    })
+}
+
+fn step_up(path: &str, document: StepUpDocument) -> Result<StepUp, ConfigError> {
+    let StepUpDocument { acr, amr, max_age } = document;
+    if acr.is_empty() && amr.is_empty() && max_age.is_none() {
+        return Err(ConfigError::new(path, "asks for nothing", "name `acr`, `amr` or `max_age`"));
+    }
+    for (field, values) in [("acr", &acr), ("amr", &amr)] {
+        each(&format!("{path}.{field}"), values, |path, value| {
+            // RFC 9470 section 3 sends them in a challenge, separated by blanks.
+            if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\') {
+                return Ok(());
+            }
+            Err(ConfigError::new(
+                path,
+                "cannot be part of a challenge",
+                "use visible ASCII without blank, quote, backslash",
+            ))
+        })?;
+    }
+    if let Some(max_age) = max_age {
+        within(&format!("{path}.max_age"), max_age, Seconds::new(1), limits::MAX_TOKEN_LIFETIME)?;
+    }
+    Ok(StepUp { acr, amr, max_age })
 }

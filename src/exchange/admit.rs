@@ -7,8 +7,8 @@ use super::answer::{self, Answer};
 use super::hygiene::unwanted_in_request;
 use crate::config::CompiledPolicy;
 use crate::http::{HeaderList, Single};
-use crate::identity::Principal;
-use crate::jwt::{self, IssuerIndex, Refusal, TokenError, VerifiedToken};
+use crate::identity::{Peer, Principal};
+use crate::jwt::{self, IssuerIndex, Refusal, TokenError};
 use crate::mcp::{McpHeaders, Revision};
 use crate::oauth::{BearerProblem, ChallengeError, bearer_token, query_has_token};
 
@@ -24,6 +24,7 @@ pub(super) struct Head {
     /// The token, to be judged once more with the request.
     pub(super) token: String,
     pub(super) caller: Caller,
+    pub(super) peer: Peer,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -47,6 +48,7 @@ pub(super) enum HttpMethod {
 /// The answer: a refusal, or what the gateway serves itself.
 pub(super) fn admit(
     headers: &HeaderList,
+    peer: Peer,
     origin: Result<Option<String>, Answer>,
     surroundings: &mut Surroundings<'_>,
 ) -> Result<Head, Answer> {
@@ -83,7 +85,7 @@ pub(super) fn admit(
     if !policy.keeps_authorization {
         unwanted.push(b"authorization".to_vec());
     }
-    Ok(Head { method, mcp, origin, unwanted, token: token.to_owned(), caller })
+    Ok(Head { method, mcp, origin, unwanted, token: token.to_owned(), caller, peer })
 }
 
 /// The origin of the page that asks, if it is a page.
@@ -144,22 +146,22 @@ fn recognise(token: &str, surroundings: &mut Surroundings<'_>) -> Result<Caller,
 ///
 /// # Errors
 /// The refusal: a key that is still unknown stays so.
-pub(super) fn identify(token: &str, surroundings: &mut Surroundings<'_>) -> Result<Principal, Answer> {
-    let verified = verify(token, surroundings).map_err(|refusal| refused(surroundings.policy, refusal))?;
-    Ok(Principal::new(verified, &surroundings.policy.rules.scopes))
+pub(super) fn identify(token: &str, surroundings: &mut Surroundings<'_>) -> Result<Rc<Principal>, Answer> {
+    verify(token, surroundings).map_err(|refusal| refused(surroundings.policy, refusal))
 }
 
-fn verify(token: &str, surroundings: &mut Surroundings<'_>) -> Result<Rc<VerifiedToken>, Refusal> {
-    let Surroundings { policy, keys, tokens, verifier, now } = surroundings;
-    if let Some(verified) = tokens.get(token, keys, *now) {
-        return Ok(verified);
+fn verify(token: &str, surroundings: &mut Surroundings<'_>) -> Result<Rc<Principal>, Refusal> {
+    let Surroundings { policy, keys, tokens, verifier, now, .. } = surroundings;
+    if let Some(principal) = tokens.get(token, keys, *now) {
+        return Ok(principal);
     }
-    let verified = Rc::new(jwt::verify(token, &policy.issuers, keys, *verifier, *now)?);
+    let verified = jwt::verify(token, &policy.issuers, keys, *verifier, *now)?;
     if verified.scopes().any(|scope| policy.refused_scopes.contains(scope)) {
         return Err(TokenError::ScopeRefused.into());
     }
-    tokens.insert(token, Rc::clone(&verified), keys);
-    Ok(verified)
+    let principal = Rc::new(Principal::new(verified, &policy.directory, &policy.rules.scopes));
+    tokens.insert(token, Rc::clone(&principal), keys);
+    Ok(principal)
 }
 
 fn refused(policy: &CompiledPolicy, refusal: Refusal) -> Answer {

@@ -1,17 +1,18 @@
 //! The gateway's own answers to requests: what is wrong, and what would unlock it.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::DecisionId;
 use super::Phase;
 use super::command::{Command, Flow, Verdict};
 use crate::config::CompiledPolicy;
 use crate::http::LocalReply;
+use crate::identity::Failure;
 use crate::json::Defect;
 use crate::limits;
-use crate::mcp::{ErrorCode, RequestId, RpcError};
+use crate::mcp::{Call, ErrorCode, RequestId, RpcError, Target};
 use crate::oauth::{Challenge, ChallengeError};
-use crate::policy::Denial;
+use crate::policy::{Denial, StepUp};
 use crate::units::Seconds;
 
 /// Carries the id of the decision: to the client with every answer of the gateway, to the upstream with every request.
@@ -161,6 +162,16 @@ pub(super) fn denied(
             insufficient_scope(policy, id, required, missing, granted, request)
         }
         Denial::TokenLifetime { at_most } => forbidden(id, &lifetime_text(*at_most), reason, request),
+        Denial::NotPermitted(_) if denial.is_token_revoked() => {
+            let error = ChallengeError::InvalidToken("the token was revoked".to_owned());
+            challenge(policy, Some(&error), "token_revoked")
+        }
+        Denial::NotPermitted(failures) => not_permitted(id, failures, denial, request),
+        Denial::InsufficientAuthentication(step_up) => insufficient_authentication(policy, id, step_up, request),
+        Denial::OtherTenant => forbidden(id, "This belongs to another tenant", reason, request),
+        Denial::ApprovalUnavailable => {
+            forbidden(id, "This needs the approval of a person, and nobody can be asked here", reason, request)
+        }
         Denial::NoRule => forbidden(id, "The policy does not allow this", reason, request),
         Denial::AmbiguousUri => forbidden(id, "This resource URI could be read in two ways", reason, request),
         Denial::TaskNotBound => forbidden(id, "Tasks are not available through this gateway", reason, request),
@@ -170,6 +181,69 @@ pub(super) fn denied(
 /// The upstream cannot be told who is calling, and half an identity could pass for another one.
 pub(super) fn identity_too_long(id: DecisionId, request: Option<RequestId<'_>>) -> Answer {
     forbidden(id, "The identity in the token is too long", "identity_too_long", request)
+}
+
+/// The answer to a call of something that the caller would not see in a list: as if it did not exist.
+///
+/// The codes are those of servers: for resources before 2026-07-28 there is one of its own. `None` for what names
+/// nothing, or asks for no answer.
+pub(super) fn unknown(call: &Call<'_>, denial: &Denial) -> Option<Answer> {
+    let error = match &call.target {
+        Target::Tool(name) => RpcError::new(ErrorCode::InvalidParams, format!("Unknown tool: {name}")),
+        Target::Prompt(name) => RpcError::new(ErrorCode::InvalidParams, format!("Unknown prompt: {name}")),
+        Target::Resources(uris) => {
+            let stateless = call.revision.is_stateless();
+            let code = if stateless { ErrorCode::InvalidParams } else { ErrorCode::ResourceNotFound };
+            RpcError::new(code, "Resource not found").with_data(json!({"uri": uris.first()}))
+        }
+        Target::Protocol | Target::Task => return None,
+    };
+    let mut reply = error.into_reply(200, Some(call.id?), denial.reason());
+    reply.qualifier = denial.sides().join(",");
+    Some(reply.into())
+}
+
+/// 403 that names every side that does not allow the call.
+fn not_permitted(id: DecisionId, failures: &[Failure], denial: &Denial, request: Option<RequestId<'_>>) -> Answer {
+    let reason = denial.reason();
+    let texts: Vec<String> = failures.iter().map(Failure::text).collect();
+    let sides: Vec<Value> = failures.iter().map(Failure::to_json).collect();
+    let mut reply = RpcError::new(ErrorCode::Denied, format!("Not permitted: {}", texts.join("; ")))
+        .with_data(json!({"reason": reason, "failing_sides": sides, "decision_id": id.to_string()}))
+        .into_reply(403, request, reason);
+    reply.qualifier = denial.sides().join(",");
+    reply.into()
+}
+
+/// 401 that asks for another authentication of the person (RFC 9470 section 3).
+fn insufficient_authentication(
+    policy: &CompiledPolicy,
+    id: DecisionId,
+    step_up: &StepUp,
+    request: Option<RequestId<'_>>,
+) -> Answer {
+    let text = "this needs a stronger or a more recent authentication of the person".to_owned();
+    let error = ChallengeError::InsufficientUserAuthentication {
+        text,
+        acr_values: step_up.acr.join(" "),
+        max_age: step_up.max_age,
+    };
+    let value = Challenge { metadata_url: &policy.metadata_url, scope: "", error: Some(&error) }.header_value();
+    RpcError::new(
+        ErrorCode::InsufficientAuthentication,
+        format!("Insufficient authentication ({})", error.description()),
+    )
+    .with_data(json!({
+        "error": error.code(),
+        "acr_values": step_up.acr,
+        "amr": step_up.amr,
+        "max_age": step_up.max_age.map(Seconds::get),
+        "resource_metadata": policy.metadata_url,
+        "decision_id": id.to_string(),
+    }))
+    .into_reply(error.status(), request, error.code())
+    .with_header("www-authenticate", value)
+    .into()
 }
 
 fn lifetime_text(at_most: Seconds) -> String {

@@ -1,6 +1,7 @@
 //! What can happen to an exchange.
 
 use crate::http::HeaderList;
+use crate::identity::Peer;
 
 /// Something that the host reported about an exchange.
 #[derive(Debug)]
@@ -11,6 +12,8 @@ pub enum Event<'a> {
         headers: HeaderList,
         /// No body and no trailers follow.
         end_of_stream: bool,
+        /// The other end of the connection; needs to be known only if the policy asks for it.
+        peer: Peer,
     },
     /// More of the body arrived; the proxy holds it.
     RequestBody {

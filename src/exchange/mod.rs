@@ -26,8 +26,9 @@ pub use event::Event;
 use std::fmt;
 
 use crate::config::CompiledPolicy;
+use crate::identity::{Definitions, Peer, Principal, RevocationList};
 use crate::jwt::{KeyRing, SignatureVerifier, TokenCache};
-use crate::policy::Permit;
+use crate::policy::Subject;
 use crate::units::UnixSeconds;
 
 /// What the answer to an exchange depends on besides its events.
@@ -37,12 +38,23 @@ pub struct Surroundings<'a> {
     pub policy: &'a CompiledPolicy,
     /// The issuers' keys as this worker knows them.
     pub keys: &'a mut KeyRing,
-    /// Tokens verified before.
-    pub tokens: &'a mut TokenCache,
+    /// Callers whose tokens were verified before.
+    pub tokens: &'a mut TokenCache<Principal>,
+    /// Definitions of tools as this worker has last seen them.
+    pub definitions: &'a mut Definitions,
+    /// Who was cut off, besides those in the policy.
+    pub revoked: Option<&'a RevocationList>,
     /// How signatures are checked.
     pub verifier: &'a dyn SignatureVerifier,
     /// Now.
     pub now: UnixSeconds,
+}
+
+impl Surroundings<'_> {
+    /// A caller now, as the decision function sees it.
+    fn subject<'a>(&'a self, principal: &'a Principal, peer: &'a Peer) -> Subject<'a> {
+        Subject { principal, peer, revoked: self.revoked, definitions: self.definitions, now: self.now }
+    }
 }
 
 /// Identifies a decision in the answer to the client, towards the upstream, and in records.
@@ -76,12 +88,7 @@ enum Phase {
     /// The headers passed; the body is needed for the decision.
     ExpectBody(Box<admit::Head>),
     /// The request went upstream.
-    Forwarded {
-        /// The proof that the decision function allowed it.
-        permit: Permit,
-        /// The allowed web origin that asked, for the CORS headers of the answer.
-        origin: Option<String>,
-    },
+    Forwarded(Box<response::Forwarded>),
     /// Answered by the gateway.
     Closed,
 }
@@ -102,8 +109,8 @@ impl Exchange {
     ) -> Flow {
         let phase = std::mem::replace(&mut self.phase, Phase::Closed);
         let (next, flow) = match (phase, event) {
-            (Phase::ExpectHeaders, Event::RequestHeaders { headers, end_of_stream }) => {
-                request::on_headers(self.id, &headers, end_of_stream, surroundings, commands)
+            (Phase::ExpectHeaders, Event::RequestHeaders { headers, end_of_stream, peer }) => {
+                request::on_headers(self.id, &headers, peer, end_of_stream, surroundings, commands)
             }
             (Phase::ExpectBody(head), Event::RequestBody { buffered }) => {
                 request::on_body_progress(self.id, head, buffered, surroundings, commands)
@@ -114,15 +121,15 @@ impl Exchange {
             (Phase::ExpectBody(head), Event::KeysSettled) => {
                 request::on_keys_settled(self.id, *head, surroundings, commands)
             }
-            (Phase::Forwarded { permit, origin }, Event::ResponseHeaders { headers }) => {
-                response::on_headers(self.id, permit, origin, &headers, commands)
+            (Phase::Forwarded(forwarded), Event::ResponseHeaders { headers }) => {
+                response::on_headers(self.id, forwarded, &headers, commands)
             }
             // The upstream may answer before it has read the whole request.
-            (Phase::Forwarded { permit, origin }, Event::RequestBody { .. } | Event::RequestComplete { .. }) => {
-                (Phase::Forwarded { permit, origin }, Flow::Pass)
+            (phase @ Phase::Forwarded(_), Event::RequestBody { .. } | Event::RequestComplete { .. }) => {
+                (phase, Flow::Pass)
             }
             // Waiting is over for another reason.
-            (phase @ (Phase::Forwarded { .. } | Phase::Closed), Event::KeysSettled) => (phase, Flow::Hold),
+            (phase @ (Phase::Forwarded(_) | Phase::Closed), Event::KeysSettled) => (phase, Flow::Hold),
             // The answer is the gateway's or the proxy's own, and the request's last word: nothing can be forwarded now.
             (Phase::ExpectHeaders | Phase::ExpectBody(_) | Phase::Closed, Event::ResponseHeaders { .. }) => {
                 (Phase::Closed, Flow::Pass)
@@ -132,7 +139,7 @@ impl Exchange {
             | (Phase::ExpectHeaders, _)
             | (Phase::ExpectBody(_), Event::RequestHeaders { .. }) => request::refuse_broken_host(self.id, commands),
             // Nothing of the answer has been sent yet: it cannot be read, so it cannot be passed on.
-            (Phase::Forwarded { .. }, Event::RequestHeaders { .. } | Event::HostFailure) => {
+            (Phase::Forwarded(_), Event::RequestHeaders { .. } | Event::HostFailure) => {
                 response::refuse_broken_host(self.id, commands)
             }
         };

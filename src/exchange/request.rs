@@ -3,25 +3,30 @@
 //! The order of the checks is part of the contract: path, origin, method, credential, media type and size, strict
 //! parse, revision and headers, method table, target, rules. The first that fails answers.
 
+use std::rc::Rc;
+
 use super::admit::{self, Caller, Head, HttpMethod};
 use super::answer::{self, DECISION_HEADER};
 use super::command::{Command, Flow, HeaderEdits, Verdict};
+use super::response::Forwarded;
 use super::{DecisionId, Phase, Surroundings};
 use crate::http::HeaderList;
+use crate::identity::{Peer, Principal};
 use crate::limits;
-use crate::mcp::{Body, Call, McpHeaders, classify};
-use crate::policy::{AccessRequest, Decision, Permit, decide};
+use crate::mcp::{Body, Call, McpHeaders, call_arguments, classify};
+use crate::policy::{AccessRequest, Decision, Permit, decide, visibility};
 
 pub(super) fn on_headers(
     id: DecisionId,
     headers: &HeaderList,
+    peer: Peer,
     end_of_stream: bool,
     surroundings: &mut Surroundings<'_>,
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
     let page = admit::page_origin(headers, surroundings.policy);
     let origin = page.as_ref().ok().cloned().flatten();
-    let head = match admit::admit(headers, page, surroundings) {
+    let head = match admit::admit(headers, peer, page, surroundings) {
         Ok(head) => head,
         Err(answer) => return answer.send(id, origin.as_deref(), commands),
     };
@@ -97,6 +102,7 @@ pub(super) fn refuse_broken_host(id: DecisionId, commands: &mut Vec<Command>) ->
 /// Who may pass, and in which words the upstream learns who it is.
 struct Judged {
     permit: Permit,
+    principal: Rc<Principal>,
     edits: HeaderEdits,
 }
 
@@ -108,11 +114,12 @@ fn finish(
 ) -> (Phase, Flow) {
     match judged {
         Err(answer) => answer.send(id, head.origin.as_deref(), commands),
-        Ok(Judged { permit, mut edits }) => {
+        Ok(Judged { permit, principal, mut edits }) => {
             edits.remove.extend(head.unwanted);
             commands.push(Command::EditRequestHeaders(edits));
             commands.push(Command::Decided { verdict: Verdict::Allow, reason: "permitted" });
-            (Phase::Forwarded { permit, origin: head.origin }, Flow::Pass)
+            let forwarded = Forwarded { _permit: permit, origin: head.origin, principal, peer: head.peer };
+            (Phase::Forwarded(Box::new(forwarded)), Flow::Pass)
         }
     }
 }
@@ -126,7 +133,6 @@ fn judge(
     // Again: the body may have taken its time, and the token expired or lost its key meanwhile.
     let principal = admit::identify(&head.token, surroundings)?;
     let policy = surroundings.policy;
-    let token = principal.token();
     let calls = match head.method {
         HttpMethod::Post => {
             let body = Body::parse(bytes).map_err(|error| answer::unreadable(&error))?;
@@ -138,21 +144,30 @@ fn judge(
         // A stream of an earlier session, or its end: nothing that a rule could name.
         HttpMethod::Get | HttpMethod::Delete => Vec::new(),
     };
-    let request =
-        AccessRequest { granted: principal.granted(), token_lifetime: token.lifetime(), calls: calls.as_slice() };
-    match decide(&policy.rules, request) {
+    let subject = surroundings.subject(&principal, &head.peer);
+    let arguments = |call| call_arguments(bytes, call);
+    let request = AccessRequest { subject, calls: &calls, arguments: &arguments };
+    match decide(&policy.rules, &policy.directory, request) {
         Decision::Permit(permit) => {
-            let Some(set) = principal.identity_headers() else {
+            let Some(set) = principal.identity_headers(&policy.directory) else {
                 return Err(answer::identity_too_long(id, calls.first().and_then(|call| call.id)));
             };
             let mut edits = HeaderEdits { set, ..HeaderEdits::default() };
             edits.set.push((DECISION_HEADER, id.to_string()));
             edits.remove.extend(unchecked_headers(&head.mcp, &calls));
-            Ok(Judged { permit, edits })
+            Ok(Judged { permit, principal: Rc::clone(&principal), edits })
         }
         Decision::Deny { call, denial } => {
-            let granted: Vec<&str> = token.scopes().collect();
-            Err(answer::denied(policy, id, &denial, &granted, calls.get(call).and_then(|call| call.id)))
+            let call = calls.get(call);
+            if policy.conceals
+                && let Some(call) = call
+                && visibility(&policy.rules, &policy.directory, subject, &call.target).is_none()
+                && let Some(answer) = answer::unknown(call, &denial)
+            {
+                return Err(answer);
+            }
+            let granted: Vec<&str> = principal.token().scopes().collect();
+            Err(answer::denied(policy, id, &denial, &granted, call.and_then(|call| call.id)))
         }
     }
 }

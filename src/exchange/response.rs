@@ -1,20 +1,36 @@
 //! What happens to the answer.
 
+use std::rc::Rc;
+
 use super::answer::{CORS_EXPOSED, DECISION_HEADER, for_page};
 use super::command::{Command, Flow, HeaderEdits};
 use super::hygiene::unwanted_in_answer;
 use super::{DecisionId, Phase};
 use crate::http::{HeaderList, LocalReply};
+use crate::identity::{Peer, Principal};
 use crate::mcp::{ErrorCode, RpcError};
 use crate::policy::Permit;
 
+/// What an answer is held against.
+#[derive(Debug)]
+pub(super) struct Forwarded {
+    /// The proof that the decision function allowed the request.
+    pub(super) _permit: Permit,
+    /// The allowed web origin that asked, for the CORS headers of the answer.
+    pub(super) origin: Option<String>,
+    /// Who asked.
+    pub(super) principal: Rc<Principal>,
+    /// From where.
+    pub(super) peer: Peer,
+}
+
 pub(super) fn on_headers(
     id: DecisionId,
-    permit: Permit,
-    origin: Option<String>,
+    forwarded: Box<Forwarded>,
     headers: &HeaderList,
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
+    let origin = &forwarded.origin;
     // The upstream trusts the gateway, so its 401 or 407 is a fault of the set-up. Its challenge would send the client,
     // with its credentials, to an authorization server that the gateway does not know. MCP has no upgrades, and no
     // redirects either: one would send the client, with token and body, past the gateway.
@@ -28,7 +44,7 @@ pub(super) fn on_headers(
         return (Phase::Closed, Flow::Hold);
     }
     let mut edits = HeaderEdits { remove: unwanted_in_answer(headers), ..HeaderEdits::default() };
-    if let Some(origin) = &origin {
+    if let Some(origin) = origin {
         edits.set.push(("access-control-allow-origin", origin.clone()));
         edits.set.push(("access-control-expose-headers", CORS_EXPOSED.to_owned()));
         edits.add.push(("vary", "origin".to_owned()));
@@ -36,7 +52,7 @@ pub(super) fn on_headers(
     if !edits.is_empty() {
         commands.push(Command::EditResponseHeaders(edits));
     }
-    (Phase::Forwarded { permit, origin }, Flow::Pass)
+    (Phase::Forwarded(forwarded), Flow::Pass)
 }
 
 /// The answer of the upstream cannot be read.

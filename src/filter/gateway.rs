@@ -9,6 +9,7 @@ use super::stream::Request;
 use super::verifier::Verifier;
 use crate::config::CompiledPolicy;
 use crate::exchange::{DecisionId, Surroundings};
+use crate::identity::{Definitions, Principal};
 use crate::jwt::{IssuerIndex, KeyRing, TokenCache};
 use crate::limits;
 use crate::units::UnixSeconds;
@@ -29,7 +30,8 @@ pub(super) struct Gateway {
 
 struct State {
     keys: KeyRing,
-    tokens: TokenCache,
+    tokens: TokenCache<Principal>,
+    definitions: Definitions,
 }
 
 /// A request that waits for the keys of an issuer.
@@ -47,7 +49,11 @@ struct Ids {
 impl Gateway {
     pub(super) fn new(policy: CompiledPolicy) -> Self {
         let sources = policy.key_sources.iter().map(|(source, _)| source.clone());
-        let state = State { keys: KeyRing::new(sources), tokens: TokenCache::new() };
+        let state = State {
+            keys: KeyRing::new(sources),
+            tokens: TokenCache::new(),
+            definitions: policy.directory.pinned_definitions(),
+        };
         Self {
             verifier: Verifier::tested(),
             state: RefCell::new(state),
@@ -74,8 +80,9 @@ impl Gateway {
         work: impl FnOnce(&mut Surroundings<'_>) -> R,
     ) -> Option<R> {
         let mut state = self.state.try_borrow_mut().ok()?;
-        let State { keys, tokens } = &mut *state;
-        Some(work(&mut Surroundings { policy: &self.policy, keys, tokens, verifier: &self.verifier, now }))
+        let State { keys, tokens, definitions } = &mut *state;
+        let (policy, verifier) = (&self.policy, &self.verifier);
+        Some(work(&mut Surroundings { policy, keys, tokens, definitions, revoked: None, verifier, now }))
     }
 
     /// Runs `work` with the key ring.

@@ -3,6 +3,7 @@
 use super::abi::{self, HostError, Map};
 use crate::exchange::HeaderEdits;
 use crate::http::{HeaderList, LocalReply};
+use crate::identity::Peer;
 use crate::units::UnixSeconds;
 
 /// Log levels of the host.
@@ -28,6 +29,22 @@ pub(super) fn headers(map: Map) -> Result<HeaderList, HostError> {
     abi::map(map).map(HeaderList::new)
 }
 
+/// The other end of the connection. The names of a certificate count only where the connection is mutual TLS; that the
+/// certificate was verified is up to the listener's validation context.
+pub(super) fn peer() -> Peer {
+    let text = |path: &str| {
+        let bytes = abi::property(path).ok().filter(|bytes| !bytes.is_empty())?;
+        String::from_utf8(bytes).ok()
+    };
+    let is_mutual = abi::property("connection\0mtls").is_ok_and(|value| value.first() == Some(&1));
+    let certified = |path: &str| text(path).filter(|_| is_mutual);
+    Peer {
+        address: text("source\0address").and_then(|address| Peer::parse_address(&address)),
+        uri_san: certified("connection\0uri_san_peer_certificate"),
+        dns_san: certified("connection\0dns_san_peer_certificate"),
+    }
+}
+
 pub(super) fn edit_headers(map: Map, edits: &HeaderEdits) -> Result<(), HostError> {
     edits.remove.iter().try_for_each(|name| abi::remove_header(map, name))?;
     edits.set.iter().try_for_each(|(name, value)| abi::set_header(map, name, value))?;
@@ -42,5 +59,5 @@ pub(super) fn drop_request_trailers() -> Result<(), HostError> {
 
 pub(super) fn reply(reply: &LocalReply) -> Result<(), HostError> {
     let headers: Vec<(&str, &str)> = reply.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    abi::send_local_response(reply.status, reply.details, &headers, &reply.body)
+    abi::send_local_response(reply.status, &reply.code_details(), &headers, &reply.body)
 }

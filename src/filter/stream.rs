@@ -12,6 +12,7 @@ use super::host::{self, Level};
 use super::metrics;
 use crate::exchange::{Command, Event, Exchange, Flow};
 use crate::http::LocalReply;
+use crate::identity::Peer;
 use crate::units::UnixSeconds;
 
 /// What the SDK holds for a stream.
@@ -64,7 +65,7 @@ impl HttpContext for Stream {
                 request.received = Received::AllWithoutBody;
             }
             let event = match host::headers(Map::RequestHeaders) {
-                Ok(headers) => Event::RequestHeaders { headers, end_of_stream },
+                Ok(headers) => Event::RequestHeaders { headers, end_of_stream, peer: request.peer() },
                 Err(_) => Event::HostFailure,
             };
             request.take_in(event)
@@ -113,6 +114,11 @@ impl Request {
         {
             host::log(Level::Error, &format!("toolgate: a request cannot be resumed: {error}"));
         }
+    }
+
+    /// The other end of the connection, if the policy asks for it.
+    fn peer(&self) -> Peer {
+        if self.gateway.policy.directory.asks_for_sources() { host::peer() } else { Peer::default() }
     }
 
     /// The whole request is there, with a body that the host holds.

@@ -1,5 +1,7 @@
 //! Answers that the gateway gives itself.
 
+use std::borrow::Cow;
+
 use crate::limits;
 
 /// A complete HTTP answer of the gateway's own.
@@ -11,14 +13,16 @@ pub struct LocalReply {
     pub headers: Vec<(&'static str, String)>,
     /// The body; empty for none.
     pub body: Vec<u8>,
-    /// What Envoy's access log shows as `%RESPONSE_CODE_DETAILS%`: a stable reason code, no blanks.
+    /// A stable reason code without blanks, which Envoy's access log shows as `%RESPONSE_CODE_DETAILS%`.
     pub details: &'static str,
+    /// What `details` leaves open, for the log only: follows it in braces.
+    pub qualifier: String,
 }
 
 impl LocalReply {
     /// An answer without a body.
     pub fn empty(status: u16, details: &'static str) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), details }
+        Self { status, headers: Vec::new(), body: Vec::new(), details, qualifier: String::new() }
     }
 
     /// An answer with a JSON body that no cache may keep.
@@ -28,6 +32,15 @@ impl LocalReply {
             headers: vec![("content-type", "application/json".to_owned()), ("cache-control", "no-store".to_owned())],
             body: body.to_string().into_bytes(),
             details,
+            qualifier: String::new(),
+        }
+    }
+
+    /// `%RESPONSE_CODE_DETAILS%`, whole.
+    pub fn code_details(&self) -> Cow<'static, str> {
+        match self.qualifier.as_str() {
+            "" => Cow::Borrowed(self.details),
+            qualifier => Cow::Owned(format!("{}{{{qualifier}}}", self.details)),
         }
     }
 

@@ -9,34 +9,35 @@ use super::{KeyRing, VerifiedToken};
 use crate::limits;
 use crate::units::UnixSeconds;
 
-/// The most recently used verified tokens, bounded in number and in bytes.
+/// Who bears the most recently used verified tokens, bounded in number and in bytes.
 ///
 /// It belongs to one key ring and one list of issuers: a new policy needs a new cache.
-pub struct TokenCache {
-    tokens: LruCache<Box<str>, Entry>,
+pub struct TokenCache<T> {
+    tokens: LruCache<Box<str>, Entry<T>>,
     bytes: usize,
 }
 
-struct Entry {
-    token: Rc<VerifiedToken>,
+struct Entry<T> {
+    bearer: Rc<T>,
     generation: u64,
 }
 
-impl TokenCache {
+impl<T: AsRef<VerifiedToken>> TokenCache<T> {
     /// An empty cache.
     pub fn new() -> Self {
         Self { tokens: LruCache::unbounded(), bytes: 0 }
     }
 
-    /// The verified token, if it would be verified again with the same keys now.
-    pub fn get(&mut self, token: &str, keys: &KeyRing, now: UnixSeconds) -> Option<Rc<VerifiedToken>> {
+    /// Who bears the token, if it would be verified again with the same keys now.
+    pub fn get(&mut self, token: &str, keys: &KeyRing, now: UnixSeconds) -> Option<Rc<T>> {
         let entry = self.tokens.get(token)?;
-        let issuer = entry.token.issuer_index();
-        let is_valid = entry.token.check_times(now).is_ok()
+        let verified = (*entry.bearer).as_ref();
+        let issuer = verified.issuer_index();
+        let is_valid = verified.check_times(now).is_ok()
             && entry.generation == keys.generation(issuer)
             && keys.has_usable_keys(issuer, now);
         if is_valid {
-            return Some(Rc::clone(&entry.token));
+            return Some(Rc::clone(&entry.bearer));
         }
         if let Some((token, entry)) = self.tokens.pop_entry(token) {
             self.bytes = self.bytes.saturating_sub(size(&token, &entry));
@@ -45,9 +46,9 @@ impl TokenCache {
     }
 
     /// Remembers that `token` was verified with the keys as they are, and forgets what was not used for longest.
-    pub fn insert(&mut self, token: &str, verified: Rc<VerifiedToken>, keys: &KeyRing) {
-        let generation = keys.generation(verified.issuer_index());
-        let entry = Entry { token: verified, generation };
+    pub fn insert(&mut self, token: &str, bearer: Rc<T>, keys: &KeyRing) {
+        let generation = keys.generation((*bearer).as_ref().issuer_index());
+        let entry = Entry { bearer, generation };
         self.bytes = self.bytes.saturating_add(size(token, &entry));
         if let Some((token, replaced)) = self.tokens.push(token.into(), entry) {
             self.bytes = self.bytes.saturating_sub(size(&token, &replaced));
@@ -69,19 +70,19 @@ impl TokenCache {
     }
 }
 
-impl Default for TokenCache {
+impl<T: AsRef<VerifiedToken>> Default for TokenCache<T> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl fmt::Debug for TokenCache {
+impl<T> fmt::Debug for TokenCache<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("TokenCache").field("len", &self.len()).field("bytes", &self.bytes).finish()
+        formatter.debug_struct("TokenCache").field("len", &self.tokens.len()).field("bytes", &self.bytes).finish()
     }
 }
 
 /// What an entry holds: the token, and the claims once as text and at most once more in parts.
-fn size(token: &str, entry: &Entry) -> usize {
-    token.len().saturating_add(entry.token.claims().len().saturating_mul(2))
+fn size<T: AsRef<VerifiedToken>>(token: &str, entry: &Entry<T>) -> usize {
+    token.len().saturating_add((*entry.bearer).as_ref().claims().len().saturating_mul(2))
 }

@@ -8,7 +8,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::object::{InvalidObject, StrictObject, read, read_text};
-use super::{ClaimNames, IssuerIndex, TokenError, TrustedIssuer};
+use super::{Attributes, ClaimNames, IssuerIndex, TokenError, TrustedIssuer};
 use crate::limits;
 use crate::units::{Seconds, UnixSeconds};
 
@@ -25,6 +25,7 @@ pub struct VerifiedToken {
     audiences: Box<[Box<str>]>,
     times: Times,
     token_id: Option<Box<str>>,
+    attributes: Attributes,
     claims: Box<str>,
 }
 
@@ -79,6 +80,11 @@ impl VerifiedToken {
         self.token_id.as_deref()
     }
 
+    /// What the token says about its bearer.
+    pub const fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+
     /// All claims, as the JSON text that was signed. It has no duplicate members at any level.
     pub const fn claims(&self) -> &str {
         &self.claims
@@ -90,6 +96,12 @@ impl VerifiedToken {
     /// [`TokenError::Expired`], [`TokenError::NotYetValid`] or [`TokenError::IssuedInFuture`].
     pub fn check_times(&self, now: UnixSeconds) -> Result<(), TokenError> {
         self.times.check(now)
+    }
+}
+
+impl AsRef<Self> for VerifiedToken {
+    fn as_ref(&self) -> &Self {
+        self
     }
 }
 
@@ -141,11 +153,14 @@ impl<'a> UnverifiedClaims<'a> {
         if !audiences.iter().any(|audience| issuer.audiences.iter().any(|expected| **expected == **audience)) {
             return Err(TokenError::WrongAudience);
         }
+        let subject = self.identity("sub")?.ok_or(TokenError::ClaimMissing("sub"))?;
+        let client_id = self.client_id(&issuer.claims)?;
         Ok(CheckedClaims(VerifiedToken {
             issuer_index: index,
             issuer: issuer.issuer.as_str().into(),
-            subject: self.identity("sub")?.ok_or(TokenError::ClaimMissing("sub"))?.into(),
-            client_id: self.client_id(&issuer.claims)?,
+            attributes: Attributes::read(&self.members, &issuer.claims, &subject, client_id.as_deref())?,
+            subject: subject.into(),
+            client_id,
             scopes: self.scopes(&issuer.claims)?,
             audiences,
             times,
@@ -172,7 +187,7 @@ impl<'a> UnverifiedClaims<'a> {
     }
 
     fn client_id(&self, names: &ClaimNames) -> Result<Option<Box<str>>, TokenError> {
-        let Some(value) = names.client_id.iter().find_map(|name| self.members.get(name)) else { return Ok(None) };
+        let Some(value) = names.client_id.iter().find_map(|path| path.find(&self.members)) else { return Ok(None) };
         match read_text(value) {
             Some(client_id) if is_identity(&client_id) => Ok(Some(client_id.into())),
             Some(_) | None => Err(TokenError::ClientIdMalformed),
@@ -181,7 +196,7 @@ impl<'a> UnverifiedClaims<'a> {
 
     /// A list with spaces between, or an array as Azure AD's and Okta's `scp`.
     fn scopes(&self, names: &ClaimNames) -> Result<Box<[Box<str>]>, TokenError> {
-        let Some(value) = names.scopes.iter().find_map(|name| self.members.get(name)) else {
+        let Some(value) = names.scopes.iter().find_map(|path| path.find(&self.members)) else {
             return Ok(Box::default());
         };
         let scopes: Vec<Box<str>> = match read_text(value) {
@@ -281,7 +296,7 @@ const MAX_EXACT_DOUBLE: u64 = 1 << 53;
 /// Whether `text` can stand for somebody: in logs, in headers, and before the eyes of an approver.
 ///
 /// Not empty, not long, and without characters that break a line or reorder the text around them.
-fn is_identity(text: &str) -> bool {
+pub(super) fn is_identity(text: &str) -> bool {
     let misleads = |c: char| {
         c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };

@@ -6,12 +6,15 @@
 //!
 //! - `compact`: the serialisation and the header (RFC 7515)
 //! - `claims`: what the token says, read strictly, and the proof that it was verified
+//! - `attributes`, `claim_path`: what it says about its bearer, and where issuers put that
 //! - `jwks`, `keyring`: the issuers' keys (RFC 7517), and when to fetch them again
 //! - `signature`: the only cryptography
 //! - `cache`: tokens that were verified already
 
 mod algorithm;
+mod attributes;
 mod cache;
+mod claim_path;
 mod claims;
 mod compact;
 mod error;
@@ -22,7 +25,9 @@ mod signature;
 mod verify;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use attributes::Attributes;
 pub use cache::TokenCache;
+pub use claim_path::ClaimPath;
 pub use claims::VerifiedToken;
 pub use compact::{CompactJws, InvalidTokenType, TokenType};
 pub use error::TokenError;

@@ -2,7 +2,8 @@
 
 use super::claims::UnverifiedClaims;
 use super::{
-    Algorithm, CompactJws, IssuerIndex, KeyLookup, KeyRing, SignatureVerifier, TokenError, TokenType, VerifiedToken,
+    Algorithm, ClaimPath, CompactJws, IssuerIndex, KeyLookup, KeyRing, SignatureVerifier, TokenError, TokenType,
+    VerifiedToken,
 };
 use crate::units::{Seconds, UnixSeconds};
 
@@ -23,19 +24,43 @@ pub struct TrustedIssuer {
     pub claims: ClaimNames,
 }
 
-/// Names of claims; of several, the first one that the token has counts.
+/// Places of claims; of several, the first one that the token has counts.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClaimNames {
     /// The client identifier. Default `client_id` (RFC 9068), then `azp` (OpenID Connect).
-    pub client_id: Vec<String>,
+    pub client_id: Vec<ClaimPath>,
     /// The scopes. Default `scope` (RFC 9068), then `scp` (Azure AD, Okta).
-    pub scopes: Vec<String>,
+    pub scopes: Vec<ClaimPath>,
+    /// Roles of the person. Default `roles` (RFC 9068 section 2.2.3.1).
+    pub roles: Vec<ClaimPath>,
+    /// Groups of the person. Default `groups` (RFC 9068 section 2.2.3.1).
+    pub groups: Vec<ClaimPath>,
+    /// Department of the person. Default `department`.
+    pub department: Vec<ClaimPath>,
+    /// The tenant. Default `tenant_id`, then `tid` (Entra ID).
+    pub tenant: Vec<ClaimPath>,
+    /// The purpose. Default `purpose`.
+    pub purpose: Vec<ClaimPath>,
+    /// The agent role. Default: none, as most issuers know nothing of agents.
+    pub agent: Vec<ClaimPath>,
+    /// The claim, and its values, that mark a token without a person, besides a subject that is the client.
+    pub machine: Option<(ClaimPath, Vec<String>)>,
 }
 
 impl Default for ClaimNames {
     fn default() -> Self {
-        let names = |names: [&str; 2]| names.map(String::from).into();
-        Self { client_id: names(["client_id", "azp"]), scopes: names(["scope", "scp"]) }
+        let paths = |names: &[&str]| names.iter().filter_map(|name| ClaimPath::parse(name)).collect();
+        Self {
+            client_id: paths(&["client_id", "azp"]),
+            scopes: paths(&["scope", "scp"]),
+            roles: paths(&["roles"]),
+            groups: paths(&["groups"]),
+            department: paths(&["department"]),
+            tenant: paths(&["tenant_id", "tid"]),
+            purpose: paths(&["purpose"]),
+            agent: Vec::new(),
+            machine: None,
+        }
     }
 }
 

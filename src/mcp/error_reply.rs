@@ -18,6 +18,8 @@ pub enum ErrorCode {
     InvalidRequest = -32600,
     /// No such method in this revision.
     MethodNotFound = -32601,
+    /// MCP before 2026-07-28: no such resource.
+    ResourceNotFound = -32002,
     /// Parameters missing or of a wrong type.
     InvalidParams = -32602,
     /// Headers and body of a stateless request disagree.
@@ -26,6 +28,8 @@ pub enum ErrorCode {
     UnsupportedVersion = -32022,
     /// Toolgate: the token lacks scopes; `data` names them.
     InsufficientScope = -33001,
+    /// Toolgate: the person must be authenticated in another way; `data` says how.
+    InsufficientAuthentication = -33004,
     /// Toolgate: the policy does not allow it, and no scope would change that.
     Denied = -33002,
     /// Toolgate: the gateway cannot decide or reach the upstream now.

@@ -6,6 +6,7 @@
 //! The other way round, `sse` cuts a stream of the upstream into events, and `outbound` takes out of an event, or of a
 //! whole answer, what the caller may not see.
 
+mod arguments;
 mod classify;
 mod error_reply;
 mod headers;
@@ -18,6 +19,7 @@ mod revision;
 pub mod sse;
 mod walk;
 
+pub use arguments::call_arguments;
 pub use classify::{Call, Target, classify};
 pub use error_reply::{ErrorCode, ProtocolError, RpcError};
 pub use headers::{HeaderProblem, McpHeaders};

@@ -218,6 +218,10 @@ fn rewrite(lines: Lines<'_>, data: Option<&[u8]>, out: &mut Vec<u8>) {
                 }
             }
         } else if data.is_some() || line.name.is_empty() || line.is_for_resumption() {
+            // A line that went may have been all that kept this LF from being the end of a CR before it.
+            if line.whole == b"\n" && out.ends_with(b"\r") {
+                out.push(b'\r');
+            }
             out.extend_from_slice(line.whole);
         }
     }

@@ -1,6 +1,8 @@
 //! `WWW-Authenticate` challenges (RFC 6750 section 3, RFC 9728 section 5.1).
 
-/// What is wrong with a credential, in the terms of RFC 6750 section 3.1.
+use crate::units::Seconds;
+
+/// What is wrong with a credential, in the terms of RFC 6750 section 3.1 and RFC 9470 section 3.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ChallengeError {
     /// 401: the token is expired, forged, or not for this resource.
@@ -9,6 +11,15 @@ pub enum ChallengeError {
     InvalidRequest(String),
     /// 403: a token with more scopes would do.
     InsufficientScope(String),
+    /// 401: a token from another authentication of the person would do (RFC 9470 section 3).
+    InsufficientUserAuthentication {
+        /// What is asked for, in words.
+        text: String,
+        /// Accepted authentication context classes, separated by blanks; empty for any.
+        acr_values: String,
+        /// Longest time since the authentication.
+        max_age: Option<Seconds>,
+    },
 }
 
 impl ChallengeError {
@@ -18,13 +29,14 @@ impl ChallengeError {
             Self::InvalidToken(_) => "invalid_token",
             Self::InvalidRequest(_) => "invalid_request",
             Self::InsufficientScope(_) => "insufficient_scope",
+            Self::InsufficientUserAuthentication { .. } => "insufficient_user_authentication",
         }
     }
 
     /// The HTTP status that goes with it.
     pub const fn status(&self) -> u16 {
         match self {
-            Self::InvalidToken(_) => 401,
+            Self::InvalidToken(_) | Self::InsufficientUserAuthentication { .. } => 401,
             Self::InvalidRequest(_) => 400,
             Self::InsufficientScope(_) => 403,
         }
@@ -33,7 +45,10 @@ impl ChallengeError {
     /// The text for `error_description`.
     pub fn description(&self) -> &str {
         match self {
-            Self::InvalidToken(text) | Self::InvalidRequest(text) | Self::InsufficientScope(text) => text,
+            Self::InvalidToken(text)
+            | Self::InvalidRequest(text)
+            | Self::InsufficientScope(text)
+            | Self::InsufficientUserAuthentication { text, .. } => text,
         }
     }
 }
@@ -66,6 +81,14 @@ impl Challenge<'_> {
         if let Some(error) = self.error {
             parameter("error", error.code());
             parameter("error_description", error.description());
+        }
+        if let Some(ChallengeError::InsufficientUserAuthentication { acr_values, max_age, .. }) = self.error {
+            if !acr_values.is_empty() {
+                parameter("acr_values", acr_values);
+            }
+            if let Some(max_age) = max_age {
+                parameter("max_age", &max_age.get().to_string());
+            }
         }
         if !self.scope.is_empty() {
             parameter("scope", self.scope);

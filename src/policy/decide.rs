@@ -1,42 +1,38 @@
 //! The decision function.
 
-use super::{PatternMap, ScopeCatalogue, ScopeSet};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::{Denial, Rule, RuleSet, StepUp};
+use crate::identity::{Definitions, Directory, Failure, Peer, Principal, RevocationList, Side, Why};
 use crate::mcp::{Call, Target};
-use crate::units::Seconds;
+use crate::units::UnixSeconds;
 
-/// What a policy asks of a caller for the targets of one rule.
-#[derive(Clone, Debug, Default)]
-pub struct Rule {
-    /// Scopes that the token must grant, all of them.
-    pub scopes: ScopeSet,
-    /// Longest lifetime (`exp - iat`) of a token that may be used here.
-    pub max_token_lifetime: Option<Seconds>,
-}
-
-/// The rules of a policy, ready to be asked.
-#[derive(Clone, Debug, Default)]
-pub struct RuleSet {
-    /// The rules, in the order of the document.
-    pub rules: Vec<Rule>,
-    /// Rules by tool name.
-    pub tools: PatternMap,
-    /// Rules by prompt name.
-    pub prompts: PatternMap,
-    /// Rules by resource URI.
-    pub resources: PatternMap,
-    /// The declared scopes.
-    pub scopes: ScopeCatalogue,
-}
-
-/// Who asks, as far as rules look at it.
+/// Who asks, when and from where.
 #[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The caller.
+    pub principal: &'a Principal,
+    /// The other end of the connection.
+    pub peer: &'a Peer,
+    /// Who was cut off, besides those in the policy.
+    pub revoked: Option<&'a RevocationList>,
+    /// Definitions of tools as last seen.
+    pub definitions: &'a Definitions,
+    /// Now.
+    pub now: UnixSeconds,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy)]
+#[expect(missing_debug_implementations, reason = "a function has nothing to show")]
 pub struct AccessRequest<'a> {
-    /// Everything that the token's scopes grant.
-    pub granted: &'a ScopeSet,
-    /// `exp - iat` of the token.
-    pub token_lifetime: Seconds,
+    /// Who asks.
+    pub subject: Subject<'a>,
     /// What each message of the request asks for.
     pub calls: &'a [Call<'a>],
+    /// The arguments of a call, by its place in `calls`. Asked only where a rule looks at them.
+    pub arguments: &'a dyn Fn(usize) -> Option<&'a RawValue>,
 }
 
 /// Proof that [`decide`] allowed a request. Nothing goes upstream without one, and nothing else makes one.
@@ -57,178 +53,167 @@ pub enum Decision {
     },
 }
 
-/// Why a request is denied.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Denial {
-    /// No rule names the target.
-    NoRule,
-    /// A pattern fits, but different readers could resolve this URI to different resources.
-    AmbiguousUri,
-    /// Tasks are not bound to their creators here, so a handle could be anyone's.
-    TaskNotBound,
-    /// The token lives longer than the rule allows.
-    TokenLifetime {
-        /// The longest lifetime that is allowed.
-        at_most: Seconds,
-    },
-    /// The token lacks scopes. Getting them would help.
-    InsufficientScope {
-        /// All scopes that the rule requires.
-        required: Vec<String>,
-        /// Those that the token does not grant.
-        missing: Vec<String>,
-    },
+/// What a caller must do before a call that is otherwise allowed.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Duties {
+    /// Authenticate like that.
+    pub step_up: Option<StepUp>,
+    /// Get an approval.
+    pub approval: Approval,
 }
 
-impl Denial {
-    /// Stable reason code for metrics and records.
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::NoRule => "no_rule",
-            Self::AmbiguousUri => "ambiguous_uri",
-            Self::TaskNotBound => "task_not_bound",
-            Self::TokenLifetime { .. } => "token_lifetime",
-            Self::InsufficientScope { .. } => "insufficient_scope",
-        }
-    }
+/// Whether a person must approve a call.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Approval {
+    /// No.
+    #[default]
+    None,
+    /// Yes.
+    Required,
+}
+
+/// What is known of a call's arguments.
+#[derive(Clone, Copy)]
+enum Arguments<'a> {
+    /// Nothing: the call has not been made.
+    Unknown,
+    /// Everything; the function reads them.
+    Known(&'a dyn Fn() -> Option<&'a RawValue>),
 }
 
 /// Decides a request: permitted only if each of its messages is.
-pub fn decide(policy: &RuleSet, request: AccessRequest<'_>) -> Decision {
-    for (index, call) in request.calls.iter().enumerate() {
-        if let Err(denial) = check(policy, request, &call.target) {
+pub fn decide(rules: &RuleSet, directory: &Directory, request: AccessRequest<'_>) -> Decision {
+    let AccessRequest { subject, calls, arguments } = request;
+    let objections = objections(directory, subject);
+    if calls.is_empty() && !objections.is_empty() {
+        return Decision::Deny { call: 0, denial: Denial::NotPermitted(objections) };
+    }
+    for (index, call) in calls.iter().enumerate() {
+        let read = || arguments(index);
+        let check = Check { rules, directory, subject, objections: &objections, arguments: Arguments::Known(&read) };
+        if let Err(denial) = check.target(&call.target).and_then(discharge) {
             return Decision::Deny { call: index, denial };
         }
     }
     Decision::Permit(Permit(()))
 }
 
-fn check(policy: &RuleSet, request: AccessRequest<'_>, target: &Target<'_>) -> Result<(), Denial> {
-    match target {
-        // Handshake, lists and notifications name nothing: a verified token is enough.
-        Target::Protocol => Ok(()),
-        Target::Tool(name) => {
-            let found = policy.tools.find(name).ok_or(Denial::NoRule)?;
-            check_rule(policy, request, found.rule)
-        }
-        Target::Prompt(name) => {
-            let found = policy.prompts.find(name).ok_or(Denial::NoRule)?;
-            check_rule(policy, request, found.rule)
-        }
-        Target::Resources(uris) => uris.iter().try_for_each(|uri| {
-            let found = policy.resources.find(uri).ok_or(Denial::NoRule)?;
-            if !found.exact && !is_plain(uri) {
-                return Err(Denial::AmbiguousUri);
-            }
-            check_rule(policy, request, found.rule)
-        }),
-        Target::Task => Err(Denial::TaskNotBound),
+/// Whether some arguments of a call could be allowed, and after which duties. `None`: nothing that the caller can do
+/// would be allowed, so it need not know that the target exists.
+pub fn visibility(rules: &RuleSet, directory: &Directory, subject: Subject<'_>, target: &Target<'_>) -> Option<Duties> {
+    let objections = objections(directory, subject);
+    let check = Check { rules, directory, subject, objections: &objections, arguments: Arguments::Unknown };
+    check.target(target).ok()
+}
+
+/// A duty that is still open denies.
+fn discharge(duties: Duties) -> Result<(), Denial> {
+    match duties {
+        Duties { step_up: Some(step_up), .. } => Err(Denial::InsufficientAuthentication(step_up)),
+        Duties { step_up: None, approval: Approval::Required } => Err(Denial::ApprovalUnavailable),
+        Duties { step_up: None, approval: Approval::None } => Ok(()),
     }
 }
 
-fn check_rule(policy: &RuleSet, request: AccessRequest<'_>, rule: usize) -> Result<(), Denial> {
-    let rule = policy.rules.get(rule).ok_or(Denial::NoRule)?;
-    if let Some(at_most) = rule.max_token_lifetime
-        && request.token_lifetime > at_most
-    {
-        return Err(Denial::TokenLifetime { at_most });
-    }
-    if rule.scopes.is_subset_of(request.granted) {
-        return Ok(());
-    }
-    let names = |granted: &ScopeSet| policy.scopes.missing(&rule.scopes, granted).map(str::to_owned).collect();
-    Err(Denial::InsufficientScope { required: names(&ScopeSet::default()), missing: names(request.granted) })
+fn objections(directory: &Directory, subject: Subject<'_>) -> Vec<Failure> {
+    subject.principal.objections(directory, subject.revoked, subject.peer, subject.now)
 }
 
-/// Whether every reader takes `uri` for the same resource, so that a pattern can speak for it.
-///
-/// Servers fold case in scheme and host, undo escapes, cut off parameters and queries, and join slashes (RFC 3986
-/// section 6.2.2, and beyond). Any of that could turn the URI that a lax pattern fits into one that a strict rule names.
-/// What is plain looks the same after all of it. A URI that is not can still be named exactly.
-fn is_plain(uri: &str) -> bool {
-    let Some((scheme, rest)) = uri.split_once(':') else { return false };
-    let (authority, path) = match rest.strip_prefix("//") {
-        Some(rest) => rest.split_once('/').unwrap_or((rest, "")),
-        None => ("", rest.strip_prefix('/').unwrap_or(rest)),
-    };
-    let is_lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-._".contains(&byte);
-    scheme.bytes().all(is_lower)
-        && authority.bytes().all(|byte| is_lower(byte) || byte == b':')
-        && (path.is_empty() || path.split('/').all(is_plain_segment))
+/// One question to the policy.
+struct Check<'a> {
+    rules: &'a RuleSet,
+    directory: &'a Directory,
+    subject: Subject<'a>,
+    /// What speaks against the caller whatever it asks for.
+    objections: &'a [Failure],
+    arguments: Arguments<'a>,
 }
 
-/// Letters, digits and marks that no server gives a meaning, and escapes of blanks and of what is not ASCII.
-fn is_plain_segment(segment: &str) -> bool {
-    let mut pieces = segment.split('%');
-    let mut text = pieces.next().unwrap_or_default().as_bytes().to_vec();
-    let marks = b"-._~:@!$&'()*+,={}";
-    if !text.iter().all(|byte| byte.is_ascii_alphanumeric() || marks.contains(byte)) {
-        return false;
-    }
-    for piece in pieces {
-        let Some((escape, rest)) = piece.split_at_checked(2) else { return false };
-        let is_hex = escape.bytes().all(|byte| byte.is_ascii_hexdigit());
-        match u8::from_str_radix(escape, 16) {
-            Ok(byte @ (b' ' | 0x80..)) if is_hex => text.push(byte),
-            Ok(_) | Err(_) => return false,
+impl Check<'_> {
+    fn target(&self, target: &Target<'_>) -> Result<Duties, Denial> {
+        let tenant = self.subject.principal.tenant();
+        match target {
+            // Handshake, lists and notifications name nothing: a caller that nothing speaks against may.
+            Target::Protocol => self.caller().map(|()| Duties::default()),
+            Target::Tool(name) => self.rule(self.rules.of_tool(tenant, name), Some(name)),
+            Target::Prompt(name) => self.rule(self.rules.of_prompt(tenant, name), None),
+            Target::Resources(uris) => uris.iter().try_fold(Duties::default(), |duties, uri| {
+                let more = self.rule(self.rules.of_resource(tenant, uri), None)?;
+                Ok(duties.and(more))
+            }),
+            Target::Task => self.caller().and(Err(Denial::TaskNotBound)),
         }
-        if !rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || marks.contains(&byte)) {
-            return false;
-        }
-        text.extend_from_slice(rest.as_bytes());
     }
-    core::str::from_utf8(&text)
-        .is_ok_and(|text| !matches!(text.trim(), "" | "." | "..") && !text.contains(char::is_control))
+
+    fn caller(&self) -> Result<(), Denial> {
+        if self.objections.is_empty() { Ok(()) } else { Err(Denial::NotPermitted(self.objections.to_vec())) }
+    }
+
+    fn rule(&self, rule: Result<&Rule, Denial>, tool: Option<&str>) -> Result<Duties, Denial> {
+        let rule = match rule {
+            Ok(rule) => rule,
+            Err(denial) => return self.caller().and(Err(denial)),
+        };
+        let Subject { principal, now, .. } = self.subject;
+        self.sides(rule, tool)?;
+        self.tenant(rule)?;
+        if let Some(at_most) = rule.max_token_lifetime
+            && principal.token().lifetime() > at_most
+        {
+            return Err(Denial::TokenLifetime { at_most });
+        }
+        if !rule.scopes.is_subset_of(principal.granted()) {
+            let required = self.rules.scopes.missing(&rule.scopes, &Default::default()).map(str::to_owned).collect();
+            return Err(Denial::InsufficientScope { required, missing: self.missing(rule) });
+        }
+        let is_met = |step_up: &&StepUp| step_up.is_met(principal.token().attributes(), now);
+        let is_gated_by_agent =
+            principal.agent(self.directory).is_some_and(|agent| !agent.approval.is_disjoint(&rule.scopes));
+        Ok(Duties {
+            step_up: rule.authentication.as_ref().filter(|step_up| !is_met(step_up)).cloned(),
+            approval: if rule.needs_approval || is_gated_by_agent { Approval::Required } else { Approval::None },
+        })
+    }
+
+    /// Every side but the token must allow it. If one does not, the token's lack is listed too, but getting more
+    /// scopes would not help.
+    fn sides(&self, rule: &Rule, tool: Option<&str>) -> Result<(), Denial> {
+        let Subject { principal, definitions, .. } = self.subject;
+        let mut failures = self.objections.to_vec();
+        failures.extend(principal.lacking(self.directory, &self.rules.scopes, &rule.scopes));
+        failures.extend(tool.into_iter().flat_map(|tool| principal.tool_objections(self.directory, tool, definitions)));
+        if failures.is_empty() {
+            return Ok(());
+        }
+        if !rule.scopes.is_subset_of(principal.granted()) {
+            failures.push(Failure { side: Side::Token, why: Why::MissingScopes(self.missing(rule)) });
+        }
+        failures.sort_by_key(|failure| failure.side);
+        Err(Denial::NotPermitted(failures))
+    }
+
+    /// The rule's tenant argument must be the caller's tenant. A caller without one has nothing there.
+    fn tenant(&self, rule: &Rule) -> Result<(), Denial> {
+        let Some(pointer) = &rule.tenant_argument else { return Ok(()) };
+        let tenant = self.subject.principal.tenant().ok_or(Denial::OtherTenant)?;
+        let Arguments::Known(read) = self.arguments else { return Ok(()) };
+        let arguments: Option<Value> = read().and_then(|raw| serde_json::from_str(raw.get()).ok());
+        let named = arguments.as_ref().and_then(|arguments| arguments.pointer(pointer)).and_then(Value::as_str);
+        if named == Some(tenant) { Ok(()) } else { Err(Denial::OtherTenant) }
+    }
+
+    fn missing(&self, rule: &Rule) -> Vec<String> {
+        let missing = self.rules.scopes.missing(&rule.scopes, self.subject.principal.granted());
+        missing.map(str::to_owned).collect()
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pattern_speaks_for_plain_uris_only() {
-        for uri in [
-            "norg://reports/../secrets",
-            "norg://reports/..",
-            "norg://reports/./a",
-            "norg://reports/%2e%2E/a",
-            "norg://reports%2fsecrets",
-            "norg://reports/a\\..\\b",
-            "norg://reports/%252e",
-            "norg://reports/a%00",
-            "norg://reports/a%",
-            "norg://reports/a%+1",
-            "norg://reports/a b",
-            "norg://reports/a?x=/public",
-            "norg://reports/a#/public",
-            "norg://sec%72et/x",
-            "norg://reports/sec%72et",
-            "NORG://reports/x",
-            "norg://REPORTS/x",
-            "norg://reports//secret",
-            "norg://reports/secret/",
-            "norg://r/..;/s",
-            "norg://r/a;x=1/s",
-            "norg://r/..%3fx",
-            "norg://r/%c0%ae%c0%ae/s",
-            "norg://r/..%20/s",
-            "norg://user@reports/x",
-            "norg://r/%c2%85",
-            "reports",
-        ] {
-            assert!(!is_plain(uri), "{uri}");
-        }
-        for uri in [
-            "norg://reports/weekly",
-            "norg://reports",
-            "norg://reports/a..b",
-            "norg://reports/a%20b",
-            "norg://reports/%C3%A9t%C3%A9",
-            "norg://contacts/{contact_id}",
-            "file:///Srv/Data.txt",
-            "urn:isbn:0451450523",
-        ] {
-            assert!(is_plain(uri), "{uri}");
+impl Duties {
+    /// The duties of two targets in one call.
+    fn and(self, other: Self) -> Self {
+        Self {
+            step_up: self.step_up.or(other.step_up),
+            approval: if self.approval == Approval::None { other.approval } else { self.approval },
         }
     }
 }

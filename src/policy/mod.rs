@@ -1,9 +1,12 @@
 //! The policy decision point: one function from (who, what) to permit or denial, over a compiled policy.
+//!
+//! Lists are filtered by the same checks as calls are decided, with the arguments unknown.
 
 mod decide;
-mod pattern;
-mod scope;
+mod denial;
+mod plain_uri;
+mod rule;
 
-pub use decide::{AccessRequest, Decision, Denial, Permit, Rule, RuleSet, decide};
-pub use pattern::{Pattern, PatternMap, Tie};
-pub use scope::{ScopeCatalogue, ScopeSet, is_scope_token};
+pub use decide::{AccessRequest, Approval, Decision, Duties, Permit, Subject, decide, visibility};
+pub use denial::Denial;
+pub use rule::{Rule, RuleSet, StepUp, Targets};

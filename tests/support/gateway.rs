@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 use toolgate::config::CompiledPolicy;
 use toolgate::exchange::{Command, DecisionId, Event, Exchange, Flow, HeaderEdits, Surroundings, Verdict};
 use toolgate::http::{HeaderList, LocalReply};
+use toolgate::identity::{Definitions, Peer, Principal, RevocationList};
 use toolgate::jwt::{KeyRing, PureRust, TokenCache};
 use toolgate::units::UnixSeconds;
 
@@ -49,7 +50,10 @@ pub(crate) fn compile(mut policy: Value, keys: Keys) -> CompiledPolicy {
 pub(crate) struct Gateway {
     pub(crate) policy: CompiledPolicy,
     pub(crate) keys: KeyRing,
-    pub(crate) tokens: TokenCache,
+    pub(crate) tokens: TokenCache<Principal>,
+    pub(crate) definitions: Definitions,
+    pub(crate) revoked: Option<RevocationList>,
+    pub(crate) peer: Peer,
     pub(crate) now: UnixSeconds,
 }
 
@@ -57,7 +61,8 @@ impl Gateway {
     pub(crate) fn new(policy: Value, keys: Keys) -> Self {
         let policy = compile(policy, keys);
         let keys = KeyRing::new(policy.key_sources.iter().map(|(source, _)| source.clone()));
-        Self { policy, keys, tokens: TokenCache::new(), now: UnixSeconds::new(NOW) }
+        let (tokens, definitions) = (TokenCache::new(), policy.directory.pinned_definitions());
+        Self { policy, keys, tokens, definitions, revoked: None, peer: Peer::default(), now: UnixSeconds::new(NOW) }
     }
 
     pub(crate) fn begin(&mut self) -> Run<'_> {
@@ -87,15 +92,17 @@ pub(crate) struct Run<'g> {
 
 impl Run<'_> {
     pub(crate) fn handle(&mut self, event: Event<'_>) -> (Flow, Vec<Command>) {
-        let Gateway { policy, keys, tokens, now } = &mut *self.gateway;
-        let mut surroundings = Surroundings { policy, keys, tokens, verifier: &PureRust, now: *now };
+        let Gateway { policy, keys, tokens, definitions, revoked, now, .. } = &mut *self.gateway;
+        let (verifier, revoked, now) = (&PureRust, revoked.as_ref(), *now);
+        let mut surroundings = Surroundings { policy, keys, tokens, definitions, revoked, verifier, now };
         let mut commands = Vec::new();
         let flow = self.exchange.handle(event, &mut surroundings, &mut commands);
         (flow, commands)
     }
 
     pub(crate) fn headers(&mut self, request: &Request) -> (Flow, Vec<Command>) {
-        self.handle(Event::RequestHeaders { headers: request.header_list(), end_of_stream: request.body.is_none() })
+        let (headers, peer) = (request.header_list(), self.gateway.peer.clone());
+        self.handle(Event::RequestHeaders { headers, end_of_stream: request.body.is_none(), peer })
     }
 
     pub(crate) fn complete(&mut self, body: &[u8]) -> (Flow, Vec<Command>) {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::pattern::Pattern;
+
 /// Whether `text` is one scope token: visible ASCII without quote and backslash (RFC 6749 section 3.3).
 pub fn is_scope_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'!' | b'#'..=b'[' | b']'..=b'~'))
@@ -26,13 +28,26 @@ impl ScopeSet {
         self.0.get(index / 64).is_some_and(|word| word & (1 << (index % 64)) != 0)
     }
 
-    fn extend(&mut self, other: &Self) {
+    /// Adds all scopes of another set.
+    pub fn extend(&mut self, other: &Self) {
         if self.0.len() < other.0.len() {
             self.0.resize(other.0.len(), 0);
         }
         for (word, more) in self.0.iter_mut().zip(&other.0) {
             *word |= more;
         }
+    }
+
+    /// Takes out all scopes of another set.
+    pub fn remove(&mut self, other: &Self) {
+        for (word, less) in self.0.iter_mut().zip(&other.0) {
+            *word &= !less;
+        }
+    }
+
+    /// Whether no scope is in both sets.
+    pub fn is_disjoint(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).all(|(word, others)| word & others == 0)
     }
 
     /// Whether every scope of this set is in `granted`.
@@ -82,6 +97,11 @@ impl ScopeCatalogue {
     pub fn missing<'a>(&'a self, wanted: &'a ScopeSet, granted: &'a ScopeSet) -> impl Iterator<Item = &'a str> {
         let indexed = self.names.iter().enumerate();
         indexed.filter(|&(i, _)| wanted.contains(i) && !granted.contains(i)).map(|(_, name)| name.as_str())
+    }
+
+    /// The declared scopes that a name or pattern fits.
+    pub fn fitting(&self, pattern: &Pattern) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str).filter(|name| pattern.fits(name))
     }
 
     /// Whether `name` is declared.

@@ -28,6 +28,33 @@ impl Pattern {
             Some((prefix, suffix)) => Some(Self::Wildcard { prefix: prefix.to_owned(), suffix: suffix.to_owned() }),
         }
     }
+
+    /// Whether a name fits.
+    pub fn fits(&self, name: &str) -> bool {
+        match self {
+            Self::Exact(exact) => exact == name,
+            Self::Wildcard { prefix, suffix } => {
+                name.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.ends_with(suffix.as_str()))
+            }
+        }
+    }
+}
+
+/// Names and patterns without an order: a name is in or out.
+#[derive(Clone, Debug, Default)]
+pub struct PatternList(Vec<Pattern>);
+
+impl PatternList {
+    /// Whether a name fits any of them.
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.iter().any(|pattern| pattern.fits(name))
+    }
+}
+
+impl FromIterator<Pattern> for PatternList {
+    fn from_iter<I: IntoIterator<Item = Pattern>>(patterns: I) -> Self {
+        Self(patterns.into_iter().collect())
+    }
 }
 
 /// Patterns and the index of the rule that each belongs to.
@@ -87,6 +114,8 @@ pub struct Match {
     pub rule: usize,
     /// Whether the name is spelt out in the policy.
     pub exact: bool,
+    /// Bytes of the name that the policy spells out: of two matches the one with more is the more specific.
+    pub literal: usize,
 }
 
 impl PatternMap {
@@ -127,13 +156,13 @@ impl PatternMap {
     /// The most specific rule for `name`.
     pub fn find(&self, name: &str) -> Option<Match> {
         if let Some(&rule) = self.exact.get(name) {
-            return Some(Match { rule, exact: true });
+            return Some(Match { rule, exact: true, literal: name.len() });
         }
         let hits = self.prefixes.starts(name).filter_map(|(prefix, suffixes, rest)| {
             let (suffix, &rule) = suffixes.longest_end(rest)?;
             Some((prefix.len().saturating_add(suffix.len()), rule))
         });
-        hits.max_by_key(|&(literal, _)| literal).map(|(_, rule)| Match { rule, exact: false })
+        hits.max_by_key(|&(literal, _)| literal).map(|(literal, rule)| Match { rule, exact: false, literal })
     }
 
     /// How many patterns with a `*` there are.
@@ -169,7 +198,7 @@ mod tests {
             ("norg://reports/x", 5, false),
             ("", 0, false),
         ] {
-            assert_eq!(map.find(name), Some(Match { rule, exact }), "{name}");
+            assert_eq!(map.find(name).map(|hit| (hit.rule, hit.exact)), Some((rule, exact)), "{name}");
         }
     }
 

@@ -1,0 +1,83 @@
+//! Where in a token a claim is found.
+
+use serde_json::value::RawValue;
+
+use super::object::StrictObject;
+
+/// The place of a claim: the name of a top-level member, or a JSON Pointer (RFC 6901) into nested ones.
+///
+/// A text that starts with `/` is a pointer, so that names with dots or slashes, such as `https://example.com/roles`,
+/// need no quoting. A pointer goes through objects only.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ClaimPath {
+    first: String,
+    rest: Vec<String>,
+}
+
+impl ClaimPath {
+    /// Reads a claim name or a JSON Pointer; nothing when it is empty or no pointer.
+    pub fn parse(text: &str) -> Option<Self> {
+        let Some(pointer) = text.strip_prefix('/') else {
+            return (!text.is_empty()).then(|| Self { first: text.to_owned(), rest: Vec::new() });
+        };
+        let mut names = pointer.split('/').map(unescape);
+        let first = names.next()??;
+        Some(Self { first, rest: names.collect::<Option<_>>()? })
+    }
+
+    /// The value there.
+    pub(super) fn find<'a>(&self, claims: &StrictObject<'a>) -> Option<&'a RawValue> {
+        let first = claims.get(&self.first)?;
+        self.rest.iter().try_fold(first, |value, name| StrictObject::within(value)?.get(name))
+    }
+}
+
+/// RFC 6901 section 4: `~1` is `/`, `~0` is `~`, no other escape exists.
+fn unescape(token: &str) -> Option<String> {
+    let mut pieces = token.split('~');
+    let mut text = pieces.next()?.to_owned();
+    for piece in pieces {
+        text.push(match piece.as_bytes().first()? {
+            b'0' => '~',
+            b'1' => '/',
+            _ => return None,
+        });
+        text.push_str(piece.get(1..)?);
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(path: &str, claims: &str) -> Option<String> {
+        let claims = StrictObject::parse(claims.as_bytes()).unwrap();
+        ClaimPath::parse(path).unwrap().find(&claims).map(|value| value.get().to_owned())
+    }
+
+    #[test]
+    fn names_are_taken_whole_and_pointers_go_through_objects() {
+        let claims = r#"{"a.b":1,"https://x/roles":2,"realm":{"roles":["r"],"a/b":{"~":3}},"list":[{"x":1}]}"#;
+        for (path, expected) in [
+            ("a.b", Some("1")),
+            ("https://x/roles", Some("2")),
+            ("/realm/roles", Some("[\"r\"]")),
+            ("/realm/a~1b/~0", Some("3")),
+            ("realm", Some(r#"{"roles":["r"],"a/b":{"~":3}}"#)),
+            ("/realm/other", None),
+            ("/a.b/x", None),
+            ("/list/0", None),
+            ("/", None),
+        ] {
+            assert_eq!(find(path, claims).as_deref(), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_pointer_is_refused() {
+        for wrong in ["", "/a~", "/a~2b", "/~01~"] {
+            assert_eq!(ClaimPath::parse(wrong), None, "{wrong:?}");
+        }
+    }
+}

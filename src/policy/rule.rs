@@ -1,0 +1,111 @@
+//! Rules: what a policy asks for its targets.
+
+use std::collections::BTreeMap;
+
+use crate::jwt::Attributes;
+use crate::limits;
+use crate::oauth::{ScopeCatalogue, ScopeSet};
+use crate::pattern::{Match, PatternMap};
+use crate::units::{Seconds, UnixSeconds};
+
+use super::Denial;
+use super::plain_uri::is_plain;
+
+/// What a policy asks of a caller for the targets of one rule.
+#[derive(Clone, Debug, Default)]
+pub struct Rule {
+    /// Scopes that every side must have, all of them.
+    pub scopes: ScopeSet,
+    /// Longest lifetime (`exp - iat`) of a token that may be used here.
+    pub max_token_lifetime: Option<Seconds>,
+    /// How the person must have been authenticated.
+    pub authentication: Option<StepUp>,
+    /// Whether a person must approve each call.
+    pub needs_approval: bool,
+    /// JSON Pointer (RFC 6901) to the argument that must be the caller's tenant.
+    pub tenant_argument: Option<String>,
+}
+
+/// A level of authentication that a rule asks for (RFC 9470).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct StepUp {
+    /// Accepted `acr` values, any of which will do; empty for any.
+    pub acr: Vec<String>,
+    /// Methods (`amr`) that must all have been used.
+    pub amr: Vec<String>,
+    /// Longest time since the authentication.
+    pub max_age: Option<Seconds>,
+}
+
+impl StepUp {
+    /// Whether a person was authenticated like that. What the token does not say was not so.
+    pub fn is_met(&self, attributes: &Attributes, now: UnixSeconds) -> bool {
+        let has_class = attributes.acr.as_ref().is_some_and(|acr| self.acr.iter().any(|known| **known == **acr));
+        let has_method = |method: &String| attributes.amr.iter().any(|used| **used == **method);
+        let is_recent = |max_age: Seconds| {
+            attributes.auth_time.is_some_and(|at| {
+                at <= now.plus(limits::CLOCK_SKEW) && now <= at.plus(max_age).plus(limits::CLOCK_SKEW)
+            })
+        };
+        (self.acr.is_empty() || has_class) && self.amr.iter().all(has_method) && self.max_age.is_none_or(is_recent)
+    }
+}
+
+/// The rules of a policy, ready to be asked.
+#[derive(Clone, Debug, Default)]
+pub struct RuleSet {
+    /// The rules, in the order of the document.
+    pub rules: Vec<Rule>,
+    /// Rules for callers of every tenant, and of none.
+    pub targets: Targets,
+    /// Rules for callers of one tenant only.
+    pub tenants: BTreeMap<String, Targets>,
+    /// The declared scopes.
+    pub scopes: ScopeCatalogue,
+}
+
+/// Rules by what they are about.
+#[derive(Clone, Debug, Default)]
+pub struct Targets {
+    /// By tool name.
+    pub tools: PatternMap,
+    /// By prompt name.
+    pub prompts: PatternMap,
+    /// By resource URI.
+    pub resources: PatternMap,
+}
+
+impl RuleSet {
+    /// The most specific rule for a tool.
+    pub(super) fn of_tool(&self, tenant: Option<&str>, name: &str) -> Result<&Rule, Denial> {
+        self.rule(self.find(tenant, |targets| targets.tools.find(name)))
+    }
+
+    /// The most specific rule for a prompt.
+    pub(super) fn of_prompt(&self, tenant: Option<&str>, name: &str) -> Result<&Rule, Denial> {
+        self.rule(self.find(tenant, |targets| targets.prompts.find(name)))
+    }
+
+    /// The most specific rule for a resource. A pattern speaks for URIs that can be read in one way only.
+    pub(super) fn of_resource(&self, tenant: Option<&str>, uri: &str) -> Result<&Rule, Denial> {
+        let found = self.find(tenant, |targets| targets.resources.find(uri));
+        if found.is_some_and(|found| !found.exact && !is_plain(uri)) {
+            return Err(Denial::AmbiguousUri);
+        }
+        self.rule(found)
+    }
+
+    /// Of two equally specific rules the tenant's own counts.
+    fn find(&self, tenant: Option<&str>, find: impl Fn(&Targets) -> Option<Match>) -> Option<Match> {
+        let shared = find(&self.targets);
+        let own = tenant.and_then(|tenant| self.tenants.get(tenant)).and_then(find);
+        match (own, shared) {
+            (Some(own), Some(shared)) if (shared.exact, shared.literal) > (own.exact, own.literal) => Some(shared),
+            (own, shared) => own.or(shared),
+        }
+    }
+
+    fn rule(&self, found: Option<Match>) -> Result<&Rule, Denial> {
+        found.and_then(|found| self.rules.get(found.rule)).ok_or(Denial::NoRule)
+    }
+}
