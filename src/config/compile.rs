@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::ConfigError;
 use super::check::{each, known_scope};
-use super::document::{AuthorizationForwarding, PolicyDocument, ProtocolDocument, Refusals, Risk};
+use super::document::{AuthorizationForwarding, PolicyDocument, ProtocolDocument, Refusals, Risk, ServerRequest};
 use super::issuers::issuers;
 use super::parties::{Parties, directory};
 use super::rules::rule_set;
@@ -14,7 +14,7 @@ use crate::identity::Directory;
 use crate::json;
 use crate::jwt::{KeySource, TrustedIssuer};
 use crate::limits;
-use crate::mcp::{Revision, RevisionSet};
+use crate::mcp::{ClientFeature, Revision, RevisionSet};
 use crate::oauth::{ResourceMetadata, ResourceUri, ScopeCatalogue, is_scope_token};
 use crate::policy::RuleSet;
 use crate::units::ByteCount;
@@ -48,6 +48,8 @@ pub struct CompiledPolicy {
     pub directory: Directory,
     /// Whether a call that the caller would not see in a list is refused as if its target did not exist.
     pub conceals: bool,
+    /// What the upstream may ask of clients.
+    pub server_requests: BTreeSet<ClientFeature>,
     /// Whether the upstream gets the token.
     pub keeps_authorization: bool,
     /// SHA-256 of the document in canonical form, in hexadecimal.
@@ -98,6 +100,7 @@ impl CompiledPolicy {
             clients,
             revocation,
             refusals,
+            server_requests,
             rules,
             forwarding,
         } = document;
@@ -118,8 +121,7 @@ impl CompiledPolicy {
         let (issuers, key_sources) = issuers(authentication.jwt, &uri)?;
         let (revisions, max_request_bytes, allowed_origins) = protocol_settings(protocol)?;
         let longest = issuers.iter().map(|issuer| issuer.max_lifetime).max().unwrap_or_default();
-        let parties = Parties { operators, agents, clients, revocation };
-        let directory = directory(parties, &catalogue, &issuers)?;
+        let directory = directory(Parties { operators, agents, clients, revocation }, &catalogue, &issuers)?;
         let rules = rule_set(rules, catalogue, longest)?;
         let metadata = ResourceMetadata {
             resource: uri.as_str(),
@@ -142,9 +144,18 @@ impl CompiledPolicy {
             rules,
             directory,
             conceals: refusals == Refusals::Concealed,
+            server_requests: server_requests.into_iter().map(client_feature).collect(),
             keeps_authorization: forwarding.authorization == AuthorizationForwarding::Keep,
             digest,
         })
+    }
+}
+
+const fn client_feature(request: ServerRequest) -> ClientFeature {
+    match request {
+        ServerRequest::Sampling => ClientFeature::Sampling,
+        ServerRequest::Elicitation => ClientFeature::Elicitation,
+        ServerRequest::Roots => ClientFeature::Roots,
     }
 }
 

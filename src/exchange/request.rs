@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::admit::{self, Caller, Head, HttpMethod};
 use super::answer::{self, DECISION_HEADER};
 use super::command::{Command, Flow, HeaderEdits, Verdict};
-use super::response::Forwarded;
+use super::response::{Expected, Forwarded};
 use super::{DecisionId, Phase, Surroundings};
 use crate::http::HeaderList;
 use crate::identity::{Peer, Principal};
@@ -103,6 +103,7 @@ pub(super) fn refuse_broken_host(id: DecisionId, commands: &mut Vec<Command>) ->
 struct Judged {
     permit: Permit,
     principal: Rc<Principal>,
+    expected: Expected,
     edits: HeaderEdits,
 }
 
@@ -114,11 +115,11 @@ fn finish(
 ) -> (Phase, Flow) {
     match judged {
         Err(answer) => answer.send(id, head.origin.as_deref(), commands),
-        Ok(Judged { permit, principal, mut edits }) => {
+        Ok(Judged { permit, principal, expected, mut edits }) => {
             edits.remove.extend(head.unwanted);
             commands.push(Command::EditRequestHeaders(edits));
             commands.push(Command::Decided { verdict: Verdict::Allow, reason: "permitted" });
-            let forwarded = Forwarded { _permit: permit, origin: head.origin, principal, peer: head.peer };
+            let forwarded = Forwarded { _permit: permit, origin: head.origin, principal, peer: head.peer, expected };
             (Phase::Forwarded(Box::new(forwarded)), Flow::Pass)
         }
     }
@@ -154,8 +155,10 @@ fn judge(
             };
             let mut edits = HeaderEdits { set, ..HeaderEdits::default() };
             edits.set.push((DECISION_HEADER, id.to_string()));
+            // What comes back may have to be read.
+            edits.set.push(("accept-encoding", "identity".to_owned()));
             edits.remove.extend(unchecked_headers(&head.mcp, &calls));
-            Ok(Judged { permit, principal: Rc::clone(&principal), edits })
+            Ok(Judged { permit, principal: Rc::clone(&principal), expected: Expected::of(&calls), edits })
         }
         Decision::Deny { call, denial } => {
             let call = calls.get(call);
