@@ -25,9 +25,8 @@ use serde_json::{Value, json};
 use toolgate::exchange::Flow;
 use toolgate::identity::{Definitions, Peer, Principal};
 use toolgate::jwt::{PureRust, TokenCache};
-use toolgate::mcp::sse::{Edit, EventStream};
-use toolgate::mcp::{Body, Caching, Call, Listed, Revision, ServerMessage, Shown, Target, View, review};
-use toolgate::policy::{AccessRequest, Decision, Subject, decide};
+use toolgate::mcp::{Body, Call, Revision, Target};
+use toolgate::policy::{AccessRequest, Condition, Decision, Inputs, Place, Subject, decide};
 use toolgate::units::UnixSeconds;
 
 use support::gateway::{Gateway, Keys, Request, call, compile, policy, token};
@@ -121,77 +120,41 @@ fn exchanges(criterion: &mut Criterion) {
     });
 }
 
-/// Hides every third element of a list.
-struct EveryThirdHidden(usize);
-
-impl View for EveryThirdHidden {
-    fn shows(&mut self, _: Listed<'_>) -> Shown {
-        self.0 += 1;
-        if self.0.is_multiple_of(3) { Shown::No } else { Shown::Yes }
+fn conditions(criterion: &mut Criterion) {
+    let contact = json!({"id": "c-17", "mail": "anna@example.com", "eu": true});
+    let some = json!({"channel": "email", "contacts": vec![contact; 100]}).to_string();
+    let many = json!({"l": (0..5000).collect::<Vec<_>>()}).to_string();
+    let mut group = criterion.benchmark_group("condition");
+    for (name, text, arguments) in [
+        ("client only", "client.id == 'demo' && time.hour >= 8", "{}"),
+        ("one member", "arguments.channel != 'sms'", r#"{"channel":"email","text":"Your booking is confirmed."}"#),
+        ("size of 100", "size(arguments.contacts) <= 500", &some),
+        ("all of 100", "arguments.contacts.all(c, c.eu)", &some),
+        // What the bound on the work has to stop.
+        ("beyond the bound: nested", "arguments.l.all(a, arguments.l.all(b, a != b || true))", &many),
+        ("beyond the bound: in", "arguments.l.all(a, a in arguments.l)", &many),
+        ("beyond the bound: copies", "arguments.l.map(a, arguments.l).size() > 0", &many),
+    ] {
+        let condition = Condition::compile(text, Place::When).unwrap();
+        let inputs = Inputs { arguments: Some(arguments), client: Some("demo"), ..Inputs::default() };
+        group.bench_function(name, |bencher| bencher.iter(|| condition.evaluate(black_box(&inputs))));
     }
-
-    fn passes(&mut self, _: ServerMessage<'_>) -> bool {
-        true
+    let largest = json!({"l": vec![0; 8000]}).to_string();
+    let within = json!({"l": (0..140).collect::<Vec<_>>()}).to_string();
+    for (name, text, arguments) in [
+        ("largest list", "arguments.l.size() > 500", &largest),
+        ("nested, just within the bound", "arguments.l.all(a, arguments.l.exists(b, a == b - 200) || true)", &within),
+    ] {
+        let condition = Condition::compile(text, Place::When).unwrap();
+        let inputs = Inputs { arguments: Some(arguments), ..Inputs::default() };
+        assert_eq!(condition.evaluate(&inputs), Ok(true), "{name}");
+        group.bench_function(name, |bencher| bencher.iter(|| condition.evaluate(black_box(&inputs))));
     }
-
-    fn caching(&self) -> Caching {
-        Caching { most_ttl_ms: 60_000, is_required: true }
-    }
-}
-
-/// A page of that many tools with descriptions and schemas as servers write them, about 600 bytes each.
-fn tools_page(count: usize) -> String {
-    let tool = |number: usize| {
-        json!({"name": format!("tool_{number:05}"), "title": "Send a message",
-            "description": "Sends a text message to one contact. Use it for reminders and for answers to questions, \
-                            not for campaigns; \"quiet hours\" are 22:00 to 07:00 at the contact's place.",
-            "inputSchema": {"type": "object", "required": ["contact_id", "text"], "properties": {
-                "contact_id": {"type": "string", "description": "Identifier from find_contacts", "maxLength": 64},
-                "channel": {"type": "string", "enum": ["sms", "email", "push"], "default": "sms"},
-                "text": {"type": "string", "maxLength": 1600}, "at": {"type": "string", "format": "date-time"}}},
-            "annotations": {"readOnlyHint": false, "destructiveHint": false, "openWorldHint": true}})
-    };
-    json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": (0..count).map(tool).collect::<Vec<_>>()}}).to_string()
-}
-
-fn lists(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("filter list");
-    for count in [10, 100, 1_000] {
-        let page = tools_page(count);
-        group.throughput(Throughput::Bytes(page.len() as u64));
-        group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
-            bencher.iter(|| review(black_box(page.as_bytes()), &mut EveryThirdHidden(0)).unwrap());
-        });
-    }
+    group.bench_function("compile", |bencher| {
+        bencher.iter(|| Condition::compile(black_box("arguments.contacts.all(c, c.eu)"), Place::When).unwrap());
+    });
     group.finish();
 }
 
-fn streams(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("event stream");
-    for size in [200, 4_000, 100_000] {
-        let text = "x".repeat(size);
-        let message = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": text}});
-        let events = format!("event: message\r\nid: 1\r\ndata: {message}\r\n\r\n").repeat(2_000_000 / size);
-        group.throughput(Throughput::Bytes(events.len() as u64));
-        for (kind, is_read) in [("framing", false), ("review", true)] {
-            let mut edit = |data: &[u8]| match is_read.then(|| review(data, &mut EveryThirdHidden(0))) {
-                Some(Err(_)) => Edit::Drop,
-                _ => Edit::Keep,
-            };
-            group.bench_function(BenchmarkId::new(kind, size), |bencher| {
-                bencher.iter(|| {
-                    let mut stream = EventStream::default();
-                    for chunk in black_box(events.as_bytes()).chunks(16 * 1024) {
-                        let mut out = Vec::new();
-                        stream.feed(chunk, &mut edit, &mut out).unwrap();
-                        black_box(out);
-                    }
-                });
-            });
-        }
-    }
-    group.finish();
-}
-
-criterion_group!(benches, decisions, verification, parsing, exchanges, lists, streams);
+criterion_group!(benches, decisions, verification, parsing, exchanges, conditions);
 criterion_main!(benches);

@@ -138,3 +138,32 @@ pub const MAX_ROLE_CLAIMS: usize = 1024;
 
 /// Longest delegation chain (`act`, RFC 8693 section 4.1): person, agent, and a few agents that it employs.
 pub const MAX_ACTORS: usize = 8;
+
+/// Targets that a caller is told of when it asks what it may do. With names of the largest size, half a megabyte.
+pub const MAX_PERMISSIONS: usize = 2000;
+
+/// Longest condition of a rule, in bytes of CEL.
+pub const MAX_CONDITION_BYTES: usize = 4096;
+
+/// Most tokens of a condition, and most nodes of its syntax tree.
+pub const MAX_CONDITION_NODES: usize = 1024;
+
+/// Deepest nesting of brackets in a condition, and most ternaries in it: the parser recurses for both.
+pub const MAX_CONDITION_NESTING: usize = 16;
+
+/// Deepest syntax tree of a condition: the evaluator recurses, on the 1 MiB stack of the module.
+pub const MAX_CONDITION_DEPTH: usize = 32;
+
+/// Deepest nesting of comprehensions (`all`, `exists`, `map`, ...) in a condition.
+pub const MAX_CONDITION_LOOPS: usize = 2;
+
+/// Largest arguments and largest claims, as JSON text, that a condition looks at.
+pub const MAX_CONDITION_INPUT_BYTES: usize = 64 * 1024;
+
+/// Most JSON values of the arguments, and of the claims, that a condition looks at; members that it does not name are
+/// not counted.
+pub const MAX_CONDITION_VALUES: usize = 8192;
+
+/// Most work of one evaluation, in nodes visited and values copied or compared inside of comprehensions; natively some
+/// 10 ms at worst.
+pub const MAX_CONDITION_WORK: u64 = 100_000;

@@ -165,6 +165,14 @@ impl PatternMap {
         hits.max_by_key(|&(literal, _)| literal).map(|(literal, rule)| Match { rule, exact: false, literal })
     }
 
+    /// All names and patterns, as they were written.
+    pub fn texts(&self) -> impl Iterator<Item = String> {
+        let wildcards = self.prefixes.values.iter();
+        let wildcards =
+            wildcards.flat_map(|(prefix, ends)| ends.values.keys().map(move |suffix| format!("{prefix}*{suffix}")));
+        self.exact.keys().cloned().chain(wildcards)
+    }
+
     /// How many patterns with a `*` there are.
     pub const fn wildcard_count(&self) -> usize {
         self.wildcard_count

@@ -1,7 +1,6 @@
 //! What the upstream sends: lists without what a caller may not see, and the server's own requests.
 #![cfg(not(target_family = "wasm"))]
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
-#![expect(clippy::arithmetic_side_effects, reason = "the numbers are in the test")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use proptest::prelude::{ProptestConfig, TestCaseError, any, prop, prop_assert, prop_assert_eq, proptest};
 use serde_json::value::RawValue;

@@ -25,6 +25,16 @@ pub(super) struct Head {
     pub(super) token: String,
     pub(super) caller: Caller,
     pub(super) peer: Peer,
+    pub(super) endpoint: Endpoint,
+}
+
+/// What was called.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Endpoint {
+    /// The MCP server.
+    Mcp,
+    /// The gateway itself, for what the caller may do.
+    Permissions,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -60,11 +70,15 @@ pub(super) fn admit(
     if policy.resource.is_metadata_path(path) {
         return Err(answer::metadata(policy, method));
     }
-    if path != policy.resource.path() {
+    let endpoint = if path == policy.resource.path() {
+        Endpoint::Mcp
+    } else if policy.resource.is_permissions_path(path) {
+        Endpoint::Permissions
+    } else {
         return Err(answer::not_found());
-    }
+    };
     let origin = origin?;
-    let method = http_method(headers, method, origin.is_some(), policy)?;
+    let method = http_method(headers, method, origin.is_some(), endpoint, policy)?;
     if query_has_token(query) {
         let error = ChallengeError::InvalidRequest("access tokens in the query are not accepted".to_owned());
         return Err(answer::challenge(policy, Some(&error), "token_in_query"));
@@ -78,6 +92,7 @@ pub(super) fn admit(
     let mcp = McpHeaders::read(headers)
         .map_err(|problem| answer::bad_request(400, format!("Invalid request: {problem}"), "ambiguous_header"))?;
     match method {
+        _ if endpoint == Endpoint::Permissions => {}
         HttpMethod::Post => check_media(headers, policy)?,
         HttpMethod::Get | HttpMethod::Delete => check_stream(&mcp, policy)?,
     }
@@ -85,7 +100,7 @@ pub(super) fn admit(
     if !policy.keeps_authorization {
         unwanted.push(b"authorization".to_vec());
     }
-    Ok(Head { method, mcp, origin, unwanted, token: token.to_owned(), caller, peer })
+    Ok(Head { method, mcp, origin, unwanted, token: token.to_owned(), caller, peer, endpoint })
 }
 
 /// The origin of the page that asks, if it is a page.
@@ -104,16 +119,19 @@ fn http_method(
     headers: &HeaderList,
     method: &str,
     is_page: bool,
+    endpoint: Endpoint,
     policy: &CompiledPolicy,
 ) -> Result<HttpMethod, Answer> {
     match method {
-        "POST" => Ok(HttpMethod::Post),
-        "GET" if policy.revisions.has_handshake() => Ok(HttpMethod::Get),
-        "DELETE" if policy.revisions.has_handshake() => Ok(HttpMethod::Delete),
+        "GET" if endpoint == Endpoint::Permissions => Ok(HttpMethod::Get),
         "OPTIONS" if is_page && headers.contains("access-control-request-method") => {
             Err(answer::preflight(policy, headers.value("access-control-request-headers").unwrap_or_default()))
         }
-        _ => Err(answer::method_not_allowed(policy)),
+        _ if endpoint == Endpoint::Permissions => Err(answer::method_not_allowed("GET")),
+        "POST" => Ok(HttpMethod::Post),
+        "GET" if policy.revisions.has_handshake() => Ok(HttpMethod::Get),
+        "DELETE" if policy.revisions.has_handshake() => Ok(HttpMethod::Delete),
+        _ => Err(answer::method_not_allowed(answer::allowed_methods(policy))),
     }
 }
 
@@ -214,7 +232,7 @@ pub(super) fn too_large(policy: &CompiledPolicy) -> Answer {
 /// GET and DELETE exist for revisions with sessions only.
 fn check_stream(mcp: &McpHeaders, policy: &CompiledPolicy) -> Result<(), Answer> {
     match mcp.protocol_version.as_deref().map_or(Some(Revision::V2025_03_26), Revision::parse) {
-        Some(revision) if revision.is_stateless() => Err(answer::method_not_allowed(policy)),
+        Some(revision) if revision.is_stateless() => Err(answer::method_not_allowed(answer::allowed_methods(policy))),
         Some(revision) if policy.revisions.contains(revision) => Ok(()),
         Some(_) | None => Err(answer::bad_request(400, "Unsupported protocol version", "unsupported_revision")),
     }

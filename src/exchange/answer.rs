@@ -12,7 +12,7 @@ use crate::json::Defect;
 use crate::limits;
 use crate::mcp::{Call, ErrorCode, RequestId, RpcError, Target};
 use crate::oauth::{Challenge, ChallengeError};
-use crate::policy::{Denial, StepUp};
+use crate::policy::{Denial, StepUp, Subject, permissions as permissions_of};
 use crate::units::Seconds;
 
 /// Carries the id of the decision: to the client with every answer of the gateway, to the upstream with every request.
@@ -77,6 +77,29 @@ pub(super) fn metadata(policy: &CompiledPolicy, http_method: &str) -> Answer {
     Answer { verdict: Verdict::Serve, reply: cors(reply) }
 }
 
+/// What the caller may do, for the caller.
+pub(super) fn permissions(policy: &CompiledPolicy, subject: Subject<'_>) -> Answer {
+    let principal = subject.principal;
+    let token = principal.token();
+    let scopes: Vec<&str> = token.scopes().collect();
+    let mut body = json!({
+        "issuer": token.issuer(),
+        "subject": token.subject(),
+        "client": token.client_id(),
+        "tenant": principal.tenant(),
+        "agent": principal.agent(&policy.directory).map(|agent| agent.name.as_str()),
+        "roles": principal.operator_roles(),
+        "scopes": scopes,
+        "expires_at": token.expires_at().get(),
+        "policy": policy.digest,
+    });
+    let permissions = permissions_of(&policy.rules, &policy.directory, subject, !policy.conceals);
+    if let (Value::Object(body), Ok(Value::Object(permissions))) = (&mut body, serde_json::to_value(permissions)) {
+        body.extend(permissions);
+    }
+    Answer { verdict: Verdict::Serve, reply: LocalReply::json(200, &body, "permissions") }
+}
+
 /// The answer to a browser that asks whether a page may call with these headers.
 ///
 /// Tools name headers of their own, `Mcp-Param-*` (MCP 2026-07-28): those are allowed as they are asked for.
@@ -94,7 +117,8 @@ pub(super) fn preflight(policy: &CompiledPolicy, requested: &str) -> Answer {
     Answer { verdict: Verdict::Serve, reply }
 }
 
-fn allowed_methods(policy: &CompiledPolicy) -> &'static str {
+/// Methods of the MCP endpoint.
+pub(super) fn allowed_methods(policy: &CompiledPolicy) -> &'static str {
     if policy.revisions.has_handshake() { "GET, POST, DELETE" } else { "POST" }
 }
 
@@ -102,8 +126,8 @@ pub(super) fn not_found() -> Answer {
     LocalReply::empty(404, "unknown_path").into()
 }
 
-pub(super) fn method_not_allowed(policy: &CompiledPolicy) -> Answer {
-    LocalReply::empty(405, "method_not_allowed").with_header("allow", allowed_methods(policy)).into()
+pub(super) fn method_not_allowed(allowed: &'static str) -> Answer {
+    LocalReply::empty(405, "method_not_allowed").with_header("allow", allowed).into()
 }
 
 pub(super) fn origin_not_allowed() -> Answer {

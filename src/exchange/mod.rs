@@ -8,8 +8,8 @@
 //!                                                      └─ Permit: header edits, pass ─────────► Forwarded
 //! ResponseHeaders ─ the upstream's own challenge is replaced
 //!                 ├─ no list, no events ─────────────────────────────────────────────────────────► Answered
-//!                 ├─ Holding: a list ─ ResponseComplete ─ what the caller may not see is out ────► Answered
-//!                 └─ Streaming: each event on its own ─ end, or the token expires ───────────────► Answered, CutOff
+//!                 ├─ Holding: a list ─ ResponseComplete ─ what the caller may not see is out ────► Finished
+//!                 └─ Streaming: each event on its own ─ end, or the token expires ───────────────► Finished
 //! ```
 //!
 //! Nothing here calls the host, reads a clock or draws a random number, so every order of events can be tested. The
@@ -97,10 +97,10 @@ enum Phase {
     Holding(Box<response::Forwarded>),
     /// Events come back.
     Streaming(Box<response::Streaming>),
-    /// The answer has been looked at as far as it must be.
+    /// An answer comes back that need not be looked at.
     Answered,
-    /// Nothing more of the answer may be sent.
-    CutOff,
+    /// Nothing more of the answer may be sent: it is complete, or it was refused or cut off.
+    Finished,
     /// Answered by the gateway.
     Closed,
 }
@@ -180,7 +180,7 @@ impl Exchange {
             // Waiting is over for another reason.
             (phase, Event::KeysSettled) if !matches!(phase, Phase::ExpectHeaders) => (phase, Flow::Hold),
             (Phase::Closed, _) => (Phase::Closed, Flow::Hold),
-            (Phase::CutOff, _) => (Phase::CutOff, Flow::Hold),
+            (Phase::Finished, _) => (Phase::Finished, Flow::Hold),
             (Phase::ExpectHeaders | Phase::ExpectBody(_), _) => request::refuse_broken_host(self.id, commands),
             // Nothing of the answer has been sent yet: it cannot be read, so it cannot be passed on.
             (Phase::Forwarded(_) | Phase::Holding(_), _) => response::refuse_broken_host(self.id, commands),
@@ -207,7 +207,7 @@ impl Exchange {
             Phase::Streaming(_) => AnswerBody::InChunks,
             Phase::Answered | Phase::Closed => AnswerBody::Unread,
             // No body comes before its headers.
-            Phase::ExpectHeaders | Phase::ExpectBody(_) | Phase::Forwarded(_) | Phase::CutOff => AnswerBody::Withheld,
+            Phase::ExpectHeaders | Phase::ExpectBody(_) | Phase::Forwarded(_) | Phase::Finished => AnswerBody::Withheld,
         }
     }
 

@@ -5,10 +5,10 @@
 
 use std::rc::Rc;
 
-use super::admit::{self, Caller, Head, HttpMethod};
+use super::admit::{self, Caller, Endpoint, Head, HttpMethod};
 use super::answer::{self, DECISION_HEADER};
 use super::command::{Command, Flow, HeaderEdits, Verdict};
-use super::response::{Expected, Forwarded};
+use super::response::{Asked, Forwarded};
 use super::{DecisionId, Phase, Surroundings};
 use crate::http::HeaderList;
 use crate::identity::{Peer, Principal};
@@ -103,7 +103,7 @@ pub(super) fn refuse_broken_host(id: DecisionId, commands: &mut Vec<Command>) ->
 struct Judged {
     permit: Permit,
     principal: Rc<Principal>,
-    expected: Expected,
+    asked: Asked,
     edits: HeaderEdits,
 }
 
@@ -115,11 +115,11 @@ fn finish(
 ) -> (Phase, Flow) {
     match judged {
         Err(answer) => answer.send(id, head.origin.as_deref(), commands),
-        Ok(Judged { permit, principal, expected, mut edits }) => {
+        Ok(Judged { permit, principal, asked, mut edits }) => {
             edits.remove.extend(head.unwanted);
             commands.push(Command::EditRequestHeaders(edits));
             commands.push(Command::Decided { verdict: Verdict::Allow, reason: "permitted" });
-            let forwarded = Forwarded { _permit: permit, origin: head.origin, principal, peer: head.peer, expected };
+            let forwarded = Forwarded { _permit: permit, origin: head.origin, principal, peer: head.peer, asked };
             (Phase::Forwarded(Box::new(forwarded)), Flow::Pass)
         }
     }
@@ -134,6 +134,9 @@ fn judge(
     // Again: the body may have taken its time, and the token expired or lost its key meanwhile.
     let principal = admit::identify(&head.token, surroundings)?;
     let policy = surroundings.policy;
+    if head.endpoint == Endpoint::Permissions {
+        return Err(answer::permissions(policy, surroundings.subject(&principal, &head.peer)));
+    }
     let calls = match head.method {
         HttpMethod::Post => {
             let body = Body::parse(bytes).map_err(|error| answer::unreadable(&error))?;
@@ -158,7 +161,7 @@ fn judge(
             // What comes back may have to be read.
             edits.set.push(("accept-encoding", "identity".to_owned()));
             edits.remove.extend(unchecked_headers(&head.mcp, &calls));
-            Ok(Judged { permit, principal: Rc::clone(&principal), expected: Expected::of(&calls), edits })
+            Ok(Judged { permit, principal: Rc::clone(&principal), asked: Asked::of(&calls), edits })
         }
         Decision::Deny { call, denial } => {
             let call = calls.get(call);

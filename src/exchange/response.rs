@@ -31,12 +31,12 @@ pub(super) struct Forwarded {
     /// From where.
     pub(super) peer: Peer,
     /// For what.
-    pub(super) expected: Expected,
+    pub(super) asked: Asked,
 }
 
 /// What a request asked for, as far as its answer must be understood.
 #[derive(Debug, Default)]
-pub(super) struct Expected {
+pub(super) struct Asked {
     /// For a list, perhaps among other things.
     pub(super) has_list: bool,
     /// Any of its calls has an answer, which could ask something of the client.
@@ -47,8 +47,8 @@ pub(super) struct Expected {
     pub(super) id: Option<Box<RawValue>>,
 }
 
-impl Expected {
-    /// What is expected of the answer to these calls.
+impl Asked {
+    /// What these calls ask for.
     pub(super) fn of(calls: &[Call<'_>]) -> Self {
         let id = match calls {
             [call] => call.id.map(|id| id.raw().to_owned()),
@@ -145,9 +145,9 @@ fn treatment(
     headers: &HeaderList,
     surroundings: &Surroundings<'_>,
 ) -> Result<Treatment, Unsuitable> {
-    let expected = &forwarded.expected;
+    let asked = &forwarded.asked;
     let asks_freely = ALL_FEATURES.iter().all(|feature| surroundings.policy.server_requests.contains(feature));
-    let is_interesting = expected.has_list || (expected.has_result && !asks_freely);
+    let is_interesting = asked.has_list || (asked.has_result && !asks_freely);
     // An error page of some proxy is no list to any client.
     let is_success = headers.value(":status").is_some_and(|status| status.starts_with('2'));
     let treatment = match media_type(headers) {
@@ -236,7 +236,7 @@ pub(super) fn on_complete(
         return too_large(id, forwarded, commands);
     }
     if body.is_empty() {
-        return (Phase::Answered, Flow::Pass);
+        return (Phase::Finished, Flow::Pass);
     }
     let mut view = CallerView::new(forwarded, surroundings);
     let reviewed = review(body, &mut view);
@@ -253,7 +253,7 @@ pub(super) fn on_complete(
             return refuse(id, forwarded, text, "answer_unreadable", commands);
         }
     }
-    (Phase::Answered, Flow::Pass)
+    (Phase::Finished, Flow::Pass)
 }
 
 fn too_large(id: DecisionId, forwarded: &Forwarded, commands: &mut Vec<Command>) -> (Phase, Flow) {
@@ -302,7 +302,7 @@ pub(super) fn on_chunk(
     if out != bytes {
         commands.push(Command::ReplaceResponseBody(out));
     }
-    (if end_of_stream { Phase::Answered } else { Phase::Streaming(streaming) }, Flow::Pass)
+    (if end_of_stream { Phase::Finished } else { Phase::Streaming(streaming) }, Flow::Pass)
 }
 
 /// Ends an event stream that may not go on.
@@ -330,7 +330,7 @@ fn why_to_end(forwarded: &Forwarded, surroundings: &Surroundings<'_>) -> Option<
 
 fn cut_off(reason: &'static str, commands: &mut Vec<Command>) -> (Phase, Flow) {
     commands.push(Command::CutOff { reason });
-    (Phase::CutOff, Flow::Hold)
+    (Phase::Finished, Flow::Hold)
 }
 
 /// The host does not do what the rest of a stream depends on.
@@ -341,7 +341,7 @@ pub(super) fn cut_off_by_broken_host(commands: &mut Vec<Command>) -> (Phase, Flo
 /// The answer of the upstream cannot be read.
 pub(super) fn refuse_broken_host(id: DecisionId, commands: &mut Vec<Command>) -> (Phase, Flow) {
     commands.push(Command::Reply(bad_gateway(id, None, "The answer of the MCP server cannot be read", "host_failure")));
-    (Phase::CutOff, Flow::Hold)
+    (Phase::Finished, Flow::Hold)
 }
 
 /// Answers in place of the upstream, none of whose bytes has been sent.
@@ -352,9 +352,9 @@ fn refuse(
     reason: &'static str,
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
-    let reply = bad_gateway(id, forwarded.expected.id.as_deref(), text, reason);
+    let reply = bad_gateway(id, forwarded.asked.id.as_deref(), text, reason);
     commands.push(Command::Reply(for_page(reply, forwarded.origin.as_deref())));
-    (Phase::CutOff, Flow::Hold)
+    (Phase::Finished, Flow::Hold)
 }
 
 fn bad_gateway(id: DecisionId, request: Option<&RawValue>, message: &str, reason: &'static str) -> LocalReply {

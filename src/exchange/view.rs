@@ -75,7 +75,7 @@ impl View for CallerView<'_, '_> {
     fn caching(&self) -> Caching {
         Caching {
             most_ttl_ms: limits::MAX_LIST_TTL.get().saturating_mul(1000),
-            is_required: self.forwarded.expected.is_stateless,
+            is_required: self.forwarded.asked.is_stateless,
         }
     }
 }

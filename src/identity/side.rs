@@ -101,12 +101,10 @@ impl Failure {
     /// The failure for the caller.
     pub fn to_json(&self) -> Value {
         let Self { side, why } = self;
-        match why {
-            Why::MissingScopes(scopes) => {
-                json!({"side": side.name(), "reason": why.code(), "missing_scopes": scopes})
-            }
-            _ => json!({"side": side.name(), "reason": why.code()}),
+        if let Why::MissingScopes(scopes) = why {
+            return json!({"side": side.name(), "reason": why.code(), "missing_scopes": scopes});
         }
+        json!({"side": side.name(), "reason": why.code()})
     }
 
     /// The failure for people, such as "the agent lacks a:b c:d".

@@ -212,7 +212,10 @@ fn stateless_revision(meta: &Meta<'_>, header: Option<&str>, allowed: &RevisionS
         Some(revision) if revision.is_stateless() && allowed.contains(revision) => {
             if meta.client_capabilities == Member::Valid(()) { Ok(revision) } else { Err(missing_meta()) }
         }
-        _ => Err(Fault::unsupported(400, ErrorCode::UnsupportedVersion, claimed, allowed)),
+        _ => {
+            let supported = allowed.for_stateless_requests();
+            Err(Fault::unsupported(400, ErrorCode::UnsupportedVersion, claimed, &supported))
+        }
     }
 }
 

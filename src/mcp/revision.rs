@@ -73,6 +73,16 @@ impl RevisionSet {
         self.iter().any(|revision| !revision.is_stateless())
     }
 
+    /// The stateless ones among them, or all when there is none.
+    ///
+    /// What a stateless request that names an unknown revision is told: it cannot use the others, but a client that
+    /// hears of none of its kind must know which handshake to go back to.
+    #[must_use]
+    pub fn for_stateless_requests(&self) -> Self {
+        let stateless: Self = self.iter().filter(|revision| revision.is_stateless()).collect();
+        if stateless.0.is_empty() { self.clone() } else { stateless }
+    }
+
     /// The names, for answers that say what is supported.
     pub fn names(&self) -> Vec<&'static str> {
         self.iter().map(Revision::name).collect()

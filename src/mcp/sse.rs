@@ -46,6 +46,8 @@ pub struct EventStream {
     after_cr: bool,
     /// That line was not sent on, so its LF is not either.
     is_dropped: bool,
+    /// Something has been sent on.
+    has_begun: bool,
     failed: bool,
 }
 
@@ -58,7 +60,16 @@ impl Default for EventStream {
 impl EventStream {
     /// A stream of which events of up to `most` bytes are held.
     pub const fn new(most: usize) -> Self {
-        Self { held: Vec::new(), line: 0, most, at_start: true, after_cr: false, is_dropped: false, failed: false }
+        Self {
+            held: Vec::new(),
+            line: 0,
+            most,
+            at_start: true,
+            after_cr: false,
+            is_dropped: false,
+            has_begun: false,
+            failed: false,
+        }
     }
 
     /// Takes in the next bytes, asks `edit` about the joined data of each event that is complete with them, and appends
@@ -144,6 +155,7 @@ impl EventStream {
         self.hold(&[byte])?;
         if self.held == BYTE_ORDER_MARK {
             self.at_start = false;
+            self.has_begun = true;
             out.append(&mut self.held);
         }
         Ok(true)
@@ -156,8 +168,14 @@ impl EventStream {
         self.is_dropped = false;
         if is_first && (is_blank || self.held.first() == Some(&b':')) {
             out.append(&mut self.held);
+            self.has_begun = true;
         } else if is_blank {
             self.is_dropped = !judge(&self.held, edit, out);
+            if self.is_dropped && !self.has_begun {
+                // Else a byte order mark before the next event would come to stand at the start, and be none of it.
+                out.push(b'\n');
+            }
+            self.has_begun = true;
             self.line = 0;
             self.held.clear();
             // One large event must not cost the stream its size for ever.

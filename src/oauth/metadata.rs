@@ -5,6 +5,9 @@ use serde::Serialize;
 /// The well-known name of the document, RFC 9728 section 3.
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
+/// Where a caller learns what it may do.
+const PERMISSIONS: &str = "/.well-known/toolgate-permissions";
+
 /// The identifier of the protected resource: the URL of the MCP endpoint as clients know it (RFC 8707 section 2).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ResourceUri {
@@ -61,6 +64,12 @@ impl ResourceUri {
     /// The URL of the metadata document.
     pub fn metadata_url(&self) -> String {
         format!("{}{}", self.origin, self.metadata_path())
+    }
+
+    /// Whether `path` is the one at which a caller learns what it may do: like that of the metadata, a well-known one
+    /// (RFC 8615) with the path of the resource behind it.
+    pub fn is_permissions_path(&self, path: &str) -> bool {
+        path.strip_prefix(PERMISSIONS).is_some_and(|rest| rest == self.path.trim_end_matches('/'))
     }
 
     /// Whether `path` is one of the addresses of the metadata document: the one with the path, or the root.

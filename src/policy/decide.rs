@@ -84,7 +84,7 @@ enum Arguments<'a> {
 /// Decides a request: permitted only if each of its messages is.
 pub fn decide(rules: &RuleSet, directory: &Directory, request: AccessRequest<'_>) -> Decision {
     let AccessRequest { subject, calls, arguments } = request;
-    let objections = objections(directory, subject);
+    let objections = standing(directory, subject);
     if calls.is_empty() && !objections.is_empty() {
         return Decision::Deny { call: 0, denial: Denial::NotPermitted(objections) };
     }
@@ -101,9 +101,19 @@ pub fn decide(rules: &RuleSet, directory: &Directory, request: AccessRequest<'_>
 /// Whether some arguments of a call could be allowed, and after which duties. `None`: nothing that the caller can do
 /// would be allowed, so it need not know that the target exists.
 pub fn visibility(rules: &RuleSet, directory: &Directory, subject: Subject<'_>, target: &Target<'_>) -> Option<Duties> {
-    let objections = objections(directory, subject);
+    target_verdict(rules, directory, subject, target).ok()
+}
+
+/// The same with the reason.
+pub(super) fn target_verdict(
+    rules: &RuleSet,
+    directory: &Directory,
+    subject: Subject<'_>,
+    target: &Target<'_>,
+) -> Result<Duties, Denial> {
+    let objections = standing(directory, subject);
     let check = Check { rules, directory, subject, objections: &objections, arguments: Arguments::Unknown };
-    check.target(target).ok()
+    check.target(target)
 }
 
 /// A duty that is still open denies.
@@ -115,7 +125,8 @@ fn discharge(duties: Duties) -> Result<(), Denial> {
     }
 }
 
-fn objections(directory: &Directory, subject: Subject<'_>) -> Vec<Failure> {
+/// What speaks against a caller whatever it asks for.
+pub(super) fn standing(directory: &Directory, subject: Subject<'_>) -> Vec<Failure> {
     subject.principal.objections(directory, subject.revoked, subject.peer, subject.now)
 }
 

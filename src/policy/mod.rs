@@ -2,11 +2,15 @@
 //!
 //! Lists are filtered by the same checks as calls are decided, with the arguments unknown.
 
+mod condition;
 mod decide;
 mod denial;
+mod permissions;
 mod plain_uri;
 mod rule;
 
+pub use condition::{Condition, ConditionError, Inputs, Place};
 pub use decide::{AccessRequest, Approval, Decision, Duties, Permit, Subject, decide, visibility};
 pub use denial::Denial;
+pub use permissions::{Permissions, permissions};
 pub use rule::{Rule, RuleSet, StepUp, Targets};

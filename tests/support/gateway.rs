@@ -108,6 +108,11 @@ impl Run<'_> {
     pub(crate) fn complete(&mut self, body: &[u8]) -> (Flow, Vec<Command>) {
         self.handle(Event::RequestComplete { body })
     }
+
+    /// The headers of an answer of which a body follows.
+    pub(crate) fn answer(&mut self, headers: &[(&str, &str)]) -> (Flow, Vec<Command>) {
+        self.handle(Event::ResponseHeaders { headers: headers.iter().copied().collect(), end_of_stream: false })
+    }
 }
 
 /// What became of a request.
@@ -127,7 +132,13 @@ impl Outcome {
                 Command::Decided { verdict, reason } => decided.push((verdict, reason)),
                 Command::EditRequestHeaders(edits) => results.push(Ok(edits)),
                 Command::Reply(reply) => results.push(Err(reply)),
-                Command::AwaitKeys(_) | Command::EditResponseHeaders(_) | Command::UpstreamRefused => {}
+                Command::AwaitKeys(_)
+                | Command::EditResponseHeaders(_)
+                | Command::UpstreamRefused
+                | Command::ReplaceResponseBody(_)
+                | Command::WatchAnswer(_)
+                | Command::CutOff { .. }
+                | Command::Withheld { .. } => {}
             }
         }
         let (&[(verdict, reason)], Ok([result])) = (&*decided, <[_; 1]>::try_from(results)) else {
