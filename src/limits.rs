@@ -143,6 +143,21 @@ pub const MAX_WOKEN_AT_ONCE: usize = 32;
 /// Patterns with a `*` for each kind of target: at load each is held against the others to find ties.
 pub const MAX_WILDCARDS: usize = 2048;
 
+/// Largest event of a stream that is looked at: 8 MiB. Tool results with images come in one event.
+pub const MAX_EVENT_BYTES: usize = 8 * 1024 * 1024;
+
+/// Largest list that is held to be filtered: 4 MiB. Envoy holds 1 MiB by default and answers 500 beyond.
+pub const MAX_LIST_BYTES: usize = 4 * 1024 * 1024;
+
+/// Streams of one worker whose end by the token's expiry is watched; one more is answered 503.
+pub const MAX_STREAMS: usize = 65_536;
+
+/// Deepest nesting of JSON in what an upstream sends; serde_json and most other parsers stop there themselves.
+pub const MAX_ANSWER_JSON_DEPTH: usize = 128;
+
+/// Longest time that a client may keep a list: it may have been filtered by a policy that has changed since.
+pub const MAX_LIST_TTL: Seconds = Seconds::new(60);
+
 /// Roles or groups in one claim. Directories cap group claims near 200; 1024 leaves room.
 pub const MAX_ROLE_CLAIMS: usize = 1024;
 

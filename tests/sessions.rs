@@ -5,6 +5,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::string_slice,
     reason = "a test that cannot go on has failed"
 )]
 #![expect(clippy::arithmetic_side_effects, reason = "the numbers are in the test")]
@@ -107,7 +108,7 @@ fn answer(gateway: &mut Gateway, request: &Request, named: &[&str]) -> (Flow, Ve
     }
     let lines = named.iter().map(|id| ("Mcp-Session-Id", *id));
     let headers: HeaderList = [(":status", "200")].into_iter().chain(lines).collect();
-    run.handle(Event::ResponseHeaders { headers })
+    run.handle(Event::ResponseHeaders { headers, end_of_stream: true })
 }
 
 /// The session that the client gets to see, after the answer's own is gone.

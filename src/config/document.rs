@@ -43,6 +43,9 @@ pub struct PolicyDocument {
     /// How calls are refused that the caller would not see in a list. Default: `open`.
     #[serde(default)]
     pub refusals: Refusals,
+    /// What the upstream may ask of clients, whichever way it asks. Default: everything.
+    #[serde(default = "ServerRequest::all")]
+    pub server_requests: Vec<ServerRequest>,
     /// What may be called, and with which scopes. A target that no rule names is denied.
     pub rules: Vec<RuleDocument>,
     /// What the upstream gets to see.
@@ -342,6 +345,25 @@ pub enum Refusals {
     Open,
     /// As if the target did not exist.
     Concealed,
+}
+
+/// What a server may ask of clients.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ServerRequest {
+    /// An answer of the client's language model.
+    Sampling,
+    /// Something that only the person knows or can do.
+    Elicitation,
+    /// The directories that the client works in.
+    Roots,
+}
+
+impl ServerRequest {
+    fn all() -> Vec<Self> {
+        vec![Self::Sampling, Self::Elicitation, Self::Roots]
+    }
 }
 
 /// A scope.

@@ -2,6 +2,7 @@
 
 use crate::http::LocalReply;
 use crate::jwt::IssuerIndex;
+use crate::units::UnixSeconds;
 
 /// Something to be done, in the order given.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -29,6 +30,22 @@ pub enum Command {
         reason: &'static str,
         /// What can be done about it.
         remedy: &'static str,
+    },
+    /// Put this in place of the part of the answer's body at hand.
+    ReplaceResponseBody(Vec<u8>),
+    /// Report [`super::Event::TimePassed`] when it is later than this, if the answer goes on for so long.
+    WatchAnswer(UnixSeconds),
+    /// Cut the answer off: its headers have been sent, and nothing more of it may be.
+    CutOff {
+        /// Stable reason code.
+        reason: &'static str,
+    },
+    /// Count what of an answer was not passed on.
+    Withheld {
+        /// What it was; a stable code.
+        what: &'static str,
+        /// How many.
+        count: usize,
     },
 }
 

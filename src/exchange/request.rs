@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::admit::{self, Caller, Endpoint, Head, HttpMethod};
 use super::answer::{self, DECISION_HEADER};
 use super::command::{Command, Flow, HeaderEdits, Verdict};
-use super::response::Forwarded;
+use super::response::{Asked, Forwarded};
 use super::session::{self, SESSION_HEADER};
 use super::{DecisionId, Phase, Surroundings};
 use crate::http::HeaderList;
@@ -105,6 +105,7 @@ pub(super) fn refuse_broken_host(id: DecisionId, commands: &mut Vec<Command>) ->
 struct Judged {
     permit: Permit,
     principal: Rc<Principal>,
+    asked: Asked,
     edits: HeaderEdits,
     session: session::Expected,
 }
@@ -117,11 +118,12 @@ fn finish(
 ) -> (Phase, Flow) {
     match judged {
         Err(answer) => answer.send(id, head.origin.as_deref(), commands),
-        Ok(Judged { permit, principal, mut edits, session }) => {
+        Ok(Judged { permit, principal, asked, mut edits, session }) => {
             edits.remove.extend(head.unwanted);
             commands.push(Command::EditRequestHeaders(edits));
             commands.push(Command::Decided { verdict: Verdict::Allow, reason: "permitted" });
-            let forwarded = Forwarded { _permit: permit, origin: head.origin, principal, peer: head.peer, session };
+            let Head { origin, peer, .. } = head;
+            let forwarded = Forwarded { _permit: permit, origin, principal, peer, asked, session };
             (Phase::Forwarded(Box::new(forwarded)), Flow::Pass)
         }
     }
@@ -162,9 +164,11 @@ fn judge(
             let mut edits = HeaderEdits { set, ..HeaderEdits::default() };
             edits.set.push((DECISION_HEADER, id.to_string()));
             edits.set.extend(session.iter().map(|session| (SESSION_HEADER, session.upstream_id.clone())));
+            // What comes back may have to be read.
+            edits.set.push(("accept-encoding", "identity".to_owned()));
             edits.remove.extend(unchecked_headers(&head.mcp, &calls));
             let session = session::expected(session, &head.mcp, &calls, &principal, policy);
-            Ok(Judged { permit, principal: Rc::clone(&principal), edits, session })
+            Ok(Judged { permit, principal: Rc::clone(&principal), asked: Asked::of(&calls), edits, session })
         }
         Decision::Deny { call, denial } => {
             let call = calls.get(call);

@@ -17,12 +17,17 @@ use crate::units::UnixSeconds;
 /// How soon the root looks after a request that waits for keys.
 const CALL_ROOT_MS: u32 = 1;
 
+/// A request that may have ended meanwhile.
+type RequestRef = Weak<RefCell<Request>>;
+
 /// A policy in force, with what the worker has learnt under it.
 pub(super) struct Gateway {
     pub(super) policy: CompiledPolicy,
     pub(super) verifier: Verifier,
     state: RefCell<State>,
     waiting: RefCell<BTreeMap<u32, Waiting>>,
+    /// Answers that go on, by the time to look after them.
+    watched: RefCell<BTreeMap<(UnixSeconds, u32), RequestRef>>,
     /// The root has been asked to look after the waiting requests soon. Asking again would only put it off.
     root_is_called: Cell<bool>,
     /// What the operator was told. Clients can cause it at will, and need not fill the log.
@@ -60,6 +65,7 @@ impl Gateway {
             verifier: Verifier::tested(),
             state: RefCell::new(state),
             waiting: RefCell::default(),
+            watched: RefCell::default(),
             root_is_called: Cell::new(false),
             told: RefCell::default(),
             // Ids that repeat after a restart are better than no service: nothing is decided by them.
@@ -123,10 +129,36 @@ impl Gateway {
     }
 
     /// Forgets a request that has ended.
-    pub(super) fn forget(&self, context_id: u32) {
+    pub(super) fn forget(&self, context_id: u32, watched_until: Option<UnixSeconds>) {
+        if let (Some(until), Ok(mut watched)) = (watched_until, self.watched.try_borrow_mut()) {
+            watched.remove(&(until, context_id));
+        }
         if let Ok(mut waiting) = self.waiting.try_borrow_mut() {
             waiting.remove(&context_id);
         }
+    }
+
+    /// Notes that an answer is to be looked after when it is later than `until`; `false` when there are too many.
+    pub(super) fn watch(&self, until: UnixSeconds, context_id: u32, request: Weak<RefCell<Request>>) -> bool {
+        let Ok(mut watched) = self.watched.try_borrow_mut() else { return false };
+        if watched.len() >= limits::MAX_STREAMS {
+            return false;
+        }
+        watched.insert((until, context_id), request);
+        true
+    }
+
+    /// Some of the answers that are to be looked after now, which are not watched any longer.
+    pub(super) fn take_due(&self, now: UnixSeconds) -> Vec<Weak<RefCell<Request>>> {
+        let Ok(mut watched) = self.watched.try_borrow_mut() else { return Vec::new() };
+        let mut due = Vec::new();
+        while due.len() < limits::MAX_WOKEN_AT_ONCE
+            && let Some(first) = watched.first_entry()
+            && first.key().0 < now
+        {
+            due.push(first.remove());
+        }
+        due
     }
 
     /// The requests that waited for this issuer, which they do no longer.

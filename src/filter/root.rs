@@ -16,6 +16,7 @@ use crate::config::CompiledPolicy;
 use crate::jwt::IssuerIndex;
 use crate::limits;
 use crate::session::SessionKeys;
+use crate::units::UnixSeconds;
 
 /// Time between two looks at the keys when nobody waits for them.
 const TICK_MS: u32 = 1000;
@@ -62,6 +63,18 @@ impl Root {
         if !self.to_wake.is_empty() {
             Self::tick_every(WAKE_MS);
         }
+    }
+
+    /// Looks after answers that may have lasted long enough; says whether there may be more of them.
+    fn end_streams(&self, now: UnixSeconds) -> bool {
+        let Some(Active { gateway, .. }) = &self.active else { return false };
+        let due = gateway.take_due(now);
+        for request in due.iter().filter_map(Weak::upgrade) {
+            if let Ok(mut request) = request.try_borrow_mut() {
+                request.look_after();
+            }
+        }
+        due.len() >= limits::MAX_WOKEN_AT_ONCE
     }
 
     fn tick_every(milliseconds: u32) {
@@ -123,6 +136,7 @@ impl RootContext for Root {
         gateway.root_came();
         let settled = keys.refresh(gateway, now);
         let is_hurried = gateway.has_waiting() || keys.is_polling();
+        let is_hurried = self.end_streams(now) || is_hurried;
         Self::tick_every(if is_hurried { POLL_MS } else { TICK_MS });
         self.settle(settled);
     }

@@ -117,6 +117,11 @@ impl Run<'_> {
     pub(crate) fn complete(&mut self, body: &[u8]) -> (Flow, Vec<Command>) {
         self.handle(Event::RequestComplete { body })
     }
+
+    /// The headers of an answer of which a body follows.
+    pub(crate) fn answer(&mut self, headers: &[(&str, &str)]) -> (Flow, Vec<Command>) {
+        self.handle(Event::ResponseHeaders { headers: headers.iter().copied().collect(), end_of_stream: false })
+    }
 }
 
 /// What became of a request.
@@ -139,7 +144,11 @@ impl Outcome {
                 Command::AwaitKeys(_)
                 | Command::EditResponseHeaders(_)
                 | Command::UpstreamRefused
-                | Command::UpstreamUnusable { .. } => {}
+                | Command::UpstreamUnusable { .. }
+                | Command::ReplaceResponseBody(_)
+                | Command::WatchAnswer(_)
+                | Command::CutOff { .. }
+                | Command::Withheld { .. } => {}
             }
         }
         let (&[(verdict, reason)], Ok([result])) = (&*decided, <[_; 1]>::try_from(results)) else {
