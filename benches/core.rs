@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use toolgate::exchange::Flow;
 use toolgate::identity::{Definitions, Peer, Principal};
 use toolgate::jwt::{PureRust, TokenCache};
-use toolgate::mcp::{Body, Call, Revision, Target};
+use toolgate::mcp::{Body, Call, ClientCapabilities, Revision, Target};
 use toolgate::policy::{AccessRequest, Condition, Decision, Inputs, Known, Place, Subject, decide};
 use toolgate::units::UnixSeconds;
 
@@ -48,8 +48,13 @@ fn decisions(criterion: &mut Criterion) {
         let (peer, definitions, now) = (Peer::default(), Definitions::default(), UnixSeconds::new(NOW));
         let subject = Subject { principal: &principal, peer: &peer, revoked: None, definitions: &definitions, now };
         for (kind, tool) in [("exact", format!("tool_{:05}", count / 2)), ("unnamed", "another_tool".to_owned())] {
-            let call =
-                Call { revision: Revision::V2025_11_25, method: None, target: Target::Tool(tool.into()), id: None };
+            let call = Call {
+                revision: Revision::V2025_11_25,
+                method: None,
+                target: Target::Tool(tool.into()),
+                id: None,
+                capabilities: ClientCapabilities::default(),
+            };
             let request = AccessRequest { subject, calls: &[call], arguments: &|_| None };
             assert_eq!(matches!(decide(rules, directory, request), Decision::Permit(_)), kind == "exact");
             group.bench_function(BenchmarkId::new(kind, count), |bencher| {
