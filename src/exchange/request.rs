@@ -140,7 +140,15 @@ fn judge(
     let session = session::open(&head.mcp, &principal, surroundings)?;
     let policy = surroundings.policy;
     if head.endpoint == Endpoint::Permissions {
-        return Err(answer::permissions(policy, surroundings.subject(&principal, &head.peer)));
+        let subject = surroundings.subject(&principal, &head.peer);
+        let nothing = AccessRequest { subject, calls: &[], arguments: &|_| None };
+        return Err(match decide(&policy.rules, &policy.directory, nothing) {
+            // Whoever holds a token that was cut off learns nothing with it.
+            Decision::Deny { denial, .. } if denial.is_token_revoked() => {
+                answer::denied(policy, id, &denial, &[], None)
+            }
+            Decision::Permit(_) | Decision::Deny { .. } => answer::permissions(policy, subject),
+        });
     }
     let calls = match head.method {
         HttpMethod::Post => {
@@ -154,7 +162,10 @@ fn judge(
         HttpMethod::Get | HttpMethod::Delete => Vec::new(),
     };
     let subject = surroundings.subject(&principal, &head.peer);
-    let arguments = |call| call_arguments(bytes, call);
+    let arguments = |index: usize| match calls.get(index) {
+        Some(call) if call.has_arguments() => call_arguments(bytes, index),
+        Some(_) | None => None,
+    };
     let request = AccessRequest { subject, calls: &calls, arguments: &arguments };
     match decide(&policy.rules, &policy.directory, request) {
         Decision::Permit(permit) => {
@@ -172,7 +183,9 @@ fn judge(
         }
         Decision::Deny { call, denial } => {
             let call = calls.get(call);
+            // A token that was cut off is told so whatever it asks for: its client must get another one.
             if policy.conceals
+                && !denial.is_token_revoked()
                 && let Some(call) = call
                 && visibility(&policy.rules, &policy.directory, subject, &call.target).is_none()
                 && let Some(answer) = answer::unknown(call, &denial)

@@ -149,6 +149,7 @@ impl Check<'_> {
         match target {
             // Handshake, lists and notifications name nothing: a caller that nothing speaks against may.
             Target::Protocol => self.caller().map(|()| Duties::default()),
+            Target::Resources(uris) if uris.is_empty() => self.caller().map(|()| Duties::default()),
             Target::Tool(name) => self.rule(self.rules.of_tool(tenant, name), "tool", name),
             Target::Prompt(name) => self.rule(self.rules.of_prompt(tenant, name), "prompt", name),
             Target::Resources(uris) => uris.iter().try_fold(Duties::default(), |duties, uri| {

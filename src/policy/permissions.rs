@@ -1,6 +1,7 @@
 //! What a caller may do, told to the caller itself.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -42,7 +43,12 @@ pub fn permissions(rules: &RuleSet, directory: &Directory, subject: Subject<'_>,
         truncated: false,
     };
     let mut left = limits::MAX_PERMISSIONS;
+    let mut seen = BTreeSet::new();
     for (kind, text) in rules.named(subject.principal.tenant()) {
+        // The tenant's own rules may be about the same targets as those for all.
+        if !seen.insert((kind, text.clone())) {
+            continue;
+        }
         let Some(fewer) = left.checked_sub(1) else {
             told.truncated = true;
             break;
@@ -66,7 +72,7 @@ pub fn permissions(rules: &RuleSet, directory: &Directory, subject: Subject<'_>,
 }
 
 /// What a rule names.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Kind {
     Tool,
     Resource,

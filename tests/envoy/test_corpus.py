@@ -47,8 +47,11 @@ def token_of(differences: dict[str, Any]) -> str:
         "aud": "https://gateway.test/mcp",
     }
     claims |= {"sub": "alice", "client_id": "client"} | differences
-    issued = int(time.time()) - claims.pop("age_s")
+    now = int(time.time())
+    issued = now - claims.pop("age_s")
     claims = {"iat": issued, "exp": issued + claims.pop("lifetime_s")} | claims
+    if "auth_age_s" in claims:
+        claims["auth_time"] = now - claims.pop("auth_age_s")
     present = {name: value for name, value in claims.items() if value is not None}
     return compact({"alg": KEY.alg, "typ": "at+jwt", "kid": KEY.kid}, present, KEY)
 
@@ -80,9 +83,23 @@ def outcome_of(response: Response, decided: dict[str, int]) -> dict[str, Any]:
     error = response.json()["error"] if verdict == "deny" and response.body else None
     if isinstance(error, dict):
         outcome["code"] = error["code"]
-        if missing := error.get("data", {}).get("missing_scopes"):
+        data = error.get("data", {})
+        if missing := data.get("missing_scopes"):
             outcome["missing_scopes"] = missing
+        if sides := data.get("failing_sides"):
+            outcome["failing_sides"] = [in_short(side) for side in sides]
     return outcome
+
+
+def in_short(failure: dict[str, Any]) -> str:
+    """A failing side as the corpus writes it."""
+    return " ".join([f"{failure['side']}:{failure['reason']}", *failure.get("missing_scopes", [])])
+
+
+def logged_reason(expect: dict[str, Any]) -> str:
+    """`%RESPONSE_CODE_DETAILS%`: the reason, and in braces the sides that did not allow it, each once."""
+    sides = dict.fromkeys(side.split(":")[0] for side in expect.get("failing_sides", []))
+    return f"{expect['reason']}{{{','.join(sides)}}}" if sides else str(expect["reason"])
 
 
 @pytest.fixture(scope="module")

@@ -240,8 +240,8 @@ pub(crate) fn token(scope: &str) -> String {
     token_with(claims.as_object().unwrap())
 }
 
-/// A token of [`ISSUER`] for [`RESOURCE`] with other claims: `null` leaves one out. `age_s` and `lifetime_s` are no
-/// claims, they say when it was issued and for how long.
+/// A token of [`ISSUER`] for [`RESOURCE`] with other claims: `null` leaves one out. `age_s`, `lifetime_s` and
+/// `auth_age_s` are no claims: they say when it was issued, for how long, and when the person was authenticated.
 pub(crate) fn token_with(overrides: &Map<String, Value>) -> String {
     issuer::sign(&issuer::header(), &claims_with(overrides))
 }
@@ -253,8 +253,11 @@ pub(crate) fn claims_with(overrides: &Map<String, Value>) -> Value {
         "iss": ISSUER, "aud": RESOURCE, "sub": "user-7", "client_id": "client-1",
         "iat": issued_at, "exp": issued_at + seconds("lifetime_s", 600),
     });
+    if let Some(age) = overrides.get("auth_age_s") {
+        claims["auth_time"] = NOW.checked_add_signed(-age.as_i64().unwrap()).into();
+    }
     let members = claims.as_object_mut().unwrap();
     members.extend(overrides.clone());
-    members.retain(|name, value| !value.is_null() && !["age_s", "lifetime_s"].contains(&name.as_str()));
+    members.retain(|name, value| !value.is_null() && !["age_s", "lifetime_s", "auth_age_s"].contains(&name.as_str()));
     claims
 }
