@@ -24,6 +24,7 @@ pub mod mcp;
 pub mod oauth;
 pub mod pattern;
 pub mod policy;
+pub mod polled;
 pub mod units;
 
 #[cfg(all(feature = "filter", target_arch = "wasm32", target_os = "wasi"))]

@@ -19,7 +19,7 @@ mod support {
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use toolgate::exchange::{Command, Event, Flow, HeaderEdits, Verdict};
+use toolgate::exchange::{Awaited, Command, Event, Flow, HeaderEdits, Verdict};
 use toolgate::http::{HeaderList, LocalReply};
 use toolgate::identity::Peer;
 use toolgate::jwt::IssuerIndex;
@@ -84,7 +84,8 @@ fn in_short(commands: &[Command]) -> String {
             Command::EditRequestHeaders(_) => "edit request".to_owned(),
             Command::EditResponseHeaders(_) => "edit response".to_owned(),
             Command::Reply(reply) => format!("reply {}", reply.status),
-            Command::AwaitKeys(issuer) => format!("await keys {}", issuer.get()),
+            Command::Await(Awaited::Keys(issuer)) => format!("await keys {}", issuer.get()),
+            Command::Await(Awaited::Revocations) => "await revocations".to_owned(),
             Command::Decided { verdict, reason } => format!("{} {reason}", verdict.name()),
             Command::UpstreamRefused => "upstream refused".to_owned(),
         })
@@ -121,8 +122,8 @@ fn every_phase_has_an_answer_to_every_event() {
             [(Hold, broken), (Pass, permitted), (Hold, ""), (Pass, ""), (Hold, "")],
         ),
         (
-            "keys settled",
-            Box::new(|| Event::KeysSettled),
+            "settled",
+            Box::new(|| Event::Settled),
             [(Hold, broken), (Hold, ""), (Hold, "deny keys_unavailable, reply 503"), (Hold, ""), (Hold, "")],
         ),
         (
@@ -186,12 +187,12 @@ fn a_request_waits_for_keys_and_is_decided_when_they_come_whether_its_body_came_
     for body_comes_first in [true, false] {
         let mut gateway = Gateway::new(policy(), Keys::NotFetched);
         let mut run = gateway.begin();
-        assert_eq!(run.headers(&allowed()), (Flow::Hold, vec![Command::AwaitKeys(IssuerIndex::new(0))]));
+        assert_eq!(run.headers(&allowed()), (Flow::Hold, vec![Command::Await(Awaited::Keys(IssuerIndex::new(0)))]));
         if body_comes_first {
             assert_eq!(run.complete(body.as_bytes()), (Flow::Hold, Vec::new()));
         }
         install(run.gateway, &issuer::jwks());
-        assert_eq!(run.handle(Event::KeysSettled), (Flow::Hold, Vec::new()));
+        assert_eq!(run.handle(Event::Settled), (Flow::Hold, Vec::new()));
         // The exchange keeps no body: the host shows it again.
         let (flow, commands) = run.complete(body.as_bytes());
         assert_eq!((flow, &*in_short(&commands)), (Flow::Pass, "edit request, allow permitted"), "{body_comes_first}");
@@ -205,7 +206,7 @@ fn a_request_without_body_waits_for_keys_too() {
     let (flow, commands) = run.headers(&Request::new("GET", "/mcp").bearer(&token("")));
     assert_eq!((flow, &*in_short(&commands)), (Flow::Hold, "await keys 0"));
     install(run.gateway, &issuer::jwks());
-    assert_eq!(run.handle(Event::KeysSettled), (Flow::Hold, Vec::new()));
+    assert_eq!(run.handle(Event::Settled), (Flow::Hold, Vec::new()));
     let (flow, commands) = run.complete(b"");
     assert_eq!((flow, &*in_short(&commands)), (Flow::Pass, "edit request, allow permitted"));
 }
@@ -246,7 +247,7 @@ fn keys_that_do_not_help_deny() {
         let mut run = gateway.begin();
         run.headers(&allowed());
         install(run.gateway, &[key]);
-        let (flow, commands) = run.handle(Event::KeysSettled);
+        let (flow, commands) = run.handle(Event::Settled);
         assert_eq!((flow, &*in_short(&commands)), (Flow::Hold, expected));
         assert_eq!(run.complete(call("read").to_string().as_bytes()), (Flow::Hold, Vec::new()));
     }

@@ -106,7 +106,7 @@ impl Script {
             Step::AllowedBody => Event::RequestComplete { body: &self.allowed },
             Step::DeniedBody => Event::RequestComplete { body: &self.denied },
             Step::Garbage => Event::RequestComplete { body: b"{" },
-            Step::KeysCome | Step::KeysFail => Event::KeysSettled,
+            Step::KeysCome | Step::KeysFail => Event::Settled,
             Step::Answer200 => answer("200"),
             Step::Answer401 => answer("401"),
             Step::HostFailure => Event::HostFailure,
@@ -144,7 +144,7 @@ impl Seen {
                 Command::EditResponseHeaders(_) | Command::UpstreamRefused => {
                     assert_eq!(self.permits, 1, "an answer to what was not forwarded: {steps:?}");
                 }
-                Command::AwaitKeys(_) => assert_eq!(self.decisions, 0, "waits after deciding: {steps:?}"),
+                Command::Await(_) => assert_eq!(self.decisions, 0, "waits after deciding: {steps:?}"),
             }
         }
         assert!(self.replies <= 1, "answered twice: {steps:?}");

@@ -3,11 +3,15 @@
 mod check;
 mod compile;
 mod document;
+mod endpoint;
 mod error;
 mod issuers;
 mod parties;
+mod revocation;
 mod rules;
 
-pub use compile::{CompiledPolicy, KeyFetch};
+pub use compile::CompiledPolicy;
 pub use document::PolicyDocument;
+pub use endpoint::Endpoint;
 pub use error::ConfigError;
+pub use revocation::RevocationSource;

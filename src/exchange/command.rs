@@ -12,8 +12,8 @@ pub enum Command {
     EditResponseHeaders(HeaderEdits),
     /// Answer in place of the upstream. At most once per exchange.
     Reply(LocalReply),
-    /// Report [`super::Event::KeysSettled`] once the fetch of this issuer's keys has ended.
-    AwaitKeys(IssuerIndex),
+    /// Report [`super::Event::Settled`] once the fetch of this document has ended.
+    Await(Awaited),
     /// Count a decision. Exactly once for an exchange that is decided.
     Decided {
         /// What was decided.
@@ -23,6 +23,15 @@ pub enum Command {
     },
     /// Count an upstream that did not accept what the gateway let through.
     UpstreamRefused,
+}
+
+/// A document without which a caller cannot be judged.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Awaited {
+    /// The keys of an issuer.
+    Keys(IssuerIndex),
+    /// The list of those who were cut off.
+    Revocations,
 }
 
 /// What was decided.

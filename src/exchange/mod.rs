@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! RequestHeaders ─ path, origin, metadata, credential ─┬─ reply ──────────────────────────────► Closed
-//!                                                      ├─ keys unknown: AwaitKeys ─ KeysSettled ┐
-//!                                                      └─ ExpectBody ◄──────────────────────────┘
+//!                                                      ├─ keys or revocations to come: Await ─ Settled ┐
+//!                                                      └─ ExpectBody ◄─────────────────────────────────┘
 //! RequestComplete ─ strict parse, classify, decide ────┬─ Deny: reply ────────────────────────► Closed
 //!                                                      └─ Permit: header edits, pass ─────────► Forwarded
 //! ResponseHeaders ─ the upstream's own challenge is replaced; bodies stream through
@@ -20,13 +20,13 @@ mod hygiene;
 mod request;
 mod response;
 
-pub use command::{Command, Flow, HeaderEdits, Verdict};
+pub use command::{Awaited, Command, Flow, HeaderEdits, Verdict};
 pub use event::Event;
 
 use std::fmt;
 
 use crate::config::CompiledPolicy;
-use crate::identity::{Definitions, Peer, Principal, RevocationList};
+use crate::identity::{Definitions, Peer, Principal, RevocationFeed, Revoked};
 use crate::jwt::{KeyRing, SignatureVerifier, TokenCache};
 use crate::policy::Subject;
 use crate::units::UnixSeconds;
@@ -42,8 +42,9 @@ pub struct Surroundings<'a> {
     pub tokens: &'a mut TokenCache<Principal>,
     /// Definitions of tools as this worker has last seen them.
     pub definitions: &'a mut Definitions,
-    /// Who was cut off, besides those in the policy.
-    pub revoked: Option<&'a RevocationList>,
+    /// The list of those who were cut off, besides those in the policy, as this worker knows it; `None` where the
+    /// policy names none.
+    pub revoked: Option<&'a RevocationFeed>,
     /// How signatures are checked.
     pub verifier: &'a dyn SignatureVerifier,
     /// Now.
@@ -53,7 +54,12 @@ pub struct Surroundings<'a> {
 impl Surroundings<'_> {
     /// A caller now, as the decision function sees it.
     fn subject<'a>(&'a self, principal: &'a Principal, peer: &'a Peer) -> Subject<'a> {
-        Subject { principal, peer, revoked: self.revoked, definitions: self.definitions, now: self.now }
+        Subject { principal, peer, revoked: self.revoked(), definitions: self.definitions, now: self.now }
+    }
+
+    /// Who is cut off now.
+    fn revoked(&self) -> Revoked<'_> {
+        Revoked::known(self.revoked, self.now)
     }
 }
 
@@ -118,9 +124,7 @@ impl Exchange {
             (Phase::ExpectBody(head), Event::RequestComplete { body }) => {
                 request::on_complete(self.id, *head, body, surroundings, commands)
             }
-            (Phase::ExpectBody(head), Event::KeysSettled) => {
-                request::on_keys_settled(self.id, *head, surroundings, commands)
-            }
+            (Phase::ExpectBody(head), Event::Settled) => request::on_settled(self.id, *head, surroundings, commands),
             (Phase::Forwarded(forwarded), Event::ResponseHeaders { headers }) => {
                 response::on_headers(self.id, forwarded, &headers, commands)
             }
@@ -129,7 +133,7 @@ impl Exchange {
                 (phase, Flow::Pass)
             }
             // Waiting is over for another reason.
-            (phase @ (Phase::Forwarded(_) | Phase::Closed), Event::KeysSettled) => (phase, Flow::Hold),
+            (phase @ (Phase::Forwarded(_) | Phase::Closed), Event::Settled) => (phase, Flow::Hold),
             // The answer is the gateway's or the proxy's own, and the request's last word: nothing can be forwarded now.
             (Phase::ExpectHeaders | Phase::ExpectBody(_) | Phase::Closed, Event::ResponseHeaders { .. }) => {
                 (Phase::Closed, Flow::Pass)
