@@ -160,3 +160,71 @@ impl<T> Polled<T> {
 pub fn has_passed(start: UnixSeconds, span: Seconds, now: UnixSeconds) -> bool {
     now < start || now >= start.plus(span)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REFRESH: Seconds = Seconds::new(4);
+    const MAX_STALE: Seconds = Seconds::new(20);
+
+    fn at(seconds: u64) -> UnixSeconds {
+        UnixSeconds::new(1_800_000_000_u64.saturating_add(seconds))
+    }
+
+    /// Something that was fetched at second zero.
+    fn fetched() -> Polled<u8> {
+        let mut polled = Polled::new(REFRESH, MAX_STALE);
+        polled.started(at(0));
+        polled.replace(1, at(0));
+        polled
+    }
+
+    #[test]
+    fn it_is_due_at_once_and_then_at_the_interval() {
+        let mut polled = Polled::<u8>::new(REFRESH, MAX_STALE);
+        assert!(polled.is_due(at(0)) && polled.is_coming(at(0)) && polled.usable(at(0)).is_none());
+        polled.started(at(0));
+        assert!(!polled.is_due(at(0)) && polled.is_coming(at(0)));
+        polled.replace(1, at(0));
+        assert!(!polled.is_due(at(3)) && !polled.is_coming(at(3)) && polled.is_due(at(4)));
+    }
+
+    #[test]
+    fn what_is_confirmed_is_as_young_as_what_is_new() {
+        let mut polled = fetched();
+        polled.started(at(4));
+        assert!(polled.confirm(at(4)));
+        assert_eq!((polled.age(at(6)), polled.latest()), (Some(Seconds::new(2)), Some(&1)));
+        assert!(!polled.is_due(at(7)) && polled.is_due(at(8)));
+        assert!(!Polled::<u8>::new(REFRESH, MAX_STALE).confirm(at(0)), "there is nothing to confirm");
+    }
+
+    #[test]
+    fn the_last_good_one_serves_until_it_is_too_old_and_is_still_there_to_be_confirmed() {
+        let mut polled = fetched();
+        polled.failed(at(5));
+        assert!(polled.is_failing() && polled.usable(at(20)).is_some() && polled.usable(at(21)).is_none());
+        assert_eq!(polled.latest(), Some(&1));
+        assert!(polled.confirm(at(30)) && polled.usable(at(30)).is_some() && !polled.is_failing());
+    }
+
+    #[test]
+    fn attempts_get_rarer_but_never_rarer_than_the_interval() {
+        let mut polled = fetched();
+        for (failed, next) in [(10, 11), (11, 13), (13, 17), (17, 21), (21, 25)] {
+            polled.started(at(failed));
+            polled.failed(at(failed));
+            assert!(!polled.is_due(at(next - 1)) && polled.is_due(at(next)), "{failed}");
+        }
+    }
+
+    #[test]
+    fn one_fetch_ends_before_the_next_is_due() {
+        assert_eq!(fetched().timeout(), REFRESH);
+        assert_eq!(Polled::<u8>::new(Seconds::new(60), MAX_STALE).timeout(), limits::FETCH_TIMEOUT);
+        let mut polled = fetched();
+        polled.started(at(4));
+        assert!(!polled.is_due(at(11)) && polled.is_due(at(12)), "lost");
+    }
+}
