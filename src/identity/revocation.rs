@@ -9,7 +9,7 @@ use std::rc::Rc;
 use serde::de::{Deserialize, Deserializer};
 
 use super::{Directory, Principal, Side};
-use crate::json::{self, Checked};
+use crate::json::{self, Checked, Object};
 use crate::limits;
 use crate::polled::Polled;
 use crate::units::UnixSeconds;
@@ -99,7 +99,7 @@ pub enum InvalidList {
 #[serde(deny_unknown_fields)]
 struct ListDocument {
     #[serde(default, deserialize_with = "not_null")]
-    subjects: Option<Vec<SubjectDocument>>,
+    subjects: Option<Vec<Object<SubjectDocument>>>,
     #[serde(default, deserialize_with = "not_null")]
     clients: Option<Vec<String>>,
     #[serde(default, deserialize_with = "not_null")]
@@ -134,12 +134,12 @@ impl RevocationList {
         }
         let malformed = |error: serde_json::Error| InvalidList::Malformed(error.to_string());
         json::parse(bytes, Checked::to_depth(DEPTH)).map_err(malformed)?;
-        let document: ListDocument = serde_json::from_slice(bytes).map_err(malformed)?;
+        let Object(document): Object<ListDocument> = serde_json::from_slice(bytes).map_err(malformed)?;
         let ListDocument { subjects, clients, agents, token_ids } = document;
         if subjects.is_none() && clients.is_none() && agents.is_none() && token_ids.is_none() {
             return Err(InvalidList::Empty);
         }
-        let subject = |SubjectDocument { issuer, subject }| RevokedSubject { issuer, subject };
+        let subject = |Object(SubjectDocument { issuer, subject })| RevokedSubject { issuer, subject };
         let list = Self {
             subjects: subjects.into_iter().flatten().map(subject).collect(),
             clients: clients.into_iter().flatten().collect(),
@@ -217,6 +217,8 @@ mod tests {
         for text in [
             "",
             "[]",
+            r#"[[],["c"],[],[]]"#,
+            r#"{"subjects":[["i","s"]]}"#,
             "null",
             "{",
             "<html>",

@@ -230,6 +230,7 @@ FAILURES: dict[str, Callable[[RevocationServer], object]] = {
     "redirects": lambda server: server.answer_raw(b"", 302),
     "malformed": lambda server: server.answer_raw(b'{"subjects":['),
     "empty": lambda server: server.answer_raw(b""),
+    "an-array": lambda server: server.answer_raw(b'[[],[],[],[]]'),
     "an-empty-object": lambda server: server.answer_raw(b"{}"),
     "a-web-page": lambda server: server.answer_raw(b"<html>"),
     "not-utf-8": lambda server: server.answer_raw(b'{"clients":["\xff"]}'),
@@ -349,3 +350,22 @@ def test_a_new_listener_refuses_nobody(start_gateway: NewGateway) -> None:
             gateway.load(policy_for(issuer, server.document(refresh="1s", max_stale="3s") | {"token_ids": [str(number)]}))
             time.sleep(1)
     assert other.statuses() == {200} and victim.statuses() == {403}
+
+
+def test_a_request_that_waits_when_a_new_policy_comes_is_answered_all_the_same(
+    start_gateway: NewGateway, envoy: Envoy
+) -> None:
+    issuer, server, discovered = Issuer(), RevocationServer(), Discovered(envoy.directory)
+    server.gate.clear()
+    document = policy_for(issuer, server.document())
+    gateway = start_gateway(document, issuer, clusters={server.cluster: server.port}, adjust=discovered.adjust)
+    with ThreadPoolExecutor(6) as pool:
+        waiting = [pool.submit(gateway.send, PING, bystander(issuer)) for _ in range(6)]
+        assert gateway.upstream.saw_nothing(seconds=0.5)
+        discovered.update(document | {"refused_scopes": ["another"]})
+        time.sleep(1)
+        server.gate.set()
+        start = time.monotonic()
+        assert {future.result().status for future in waiting} == {200}
+        assert time.monotonic() - start < 7
+    assert gateway.send(PING, bystander(issuer)).status == 200
