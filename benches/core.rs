@@ -23,7 +23,7 @@ use std::rc::Rc;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::{Value, json};
 use toolgate::exchange::Flow;
-use toolgate::identity::{Definitions, Peer, Principal};
+use toolgate::identity::{Definitions, Peer, Principal, Revoked};
 use toolgate::jwt::{PureRust, TokenCache};
 use toolgate::mcp::{Body, Call, ClientCapabilities, Revision, Target};
 use toolgate::policy::{AccessRequest, Condition, Decision, Inputs, Known, Place, Subject, decide};
@@ -46,7 +46,8 @@ fn decisions(criterion: &mut Criterion) {
         let token = issuer::verify(&token("read")).unwrap();
         let principal = Principal::new(token, directory, &rules.scopes);
         let (peer, definitions, now) = (Peer::default(), Definitions::default(), UnixSeconds::new(NOW));
-        let subject = Subject { principal: &principal, peer: &peer, revoked: None, definitions: &definitions, now };
+        let subject =
+            Subject { principal: &principal, peer: &peer, revoked: Revoked::NoList, definitions: &definitions, now };
         for (kind, tool) in [("exact", format!("tool_{:05}", count / 2)), ("unnamed", "another_tool".to_owned())] {
             let call = Call {
                 revision: Revision::V2025_11_25,
