@@ -26,7 +26,7 @@ use toolgate::exchange::Flow;
 use toolgate::identity::{Definitions, Peer, Principal};
 use toolgate::jwt::{PureRust, TokenCache};
 use toolgate::mcp::{Body, Call, Revision, Target};
-use toolgate::policy::{AccessRequest, Condition, Decision, Inputs, Place, Subject, decide};
+use toolgate::policy::{AccessRequest, Condition, Decision, Inputs, Known, Place, Subject, decide};
 use toolgate::units::UnixSeconds;
 
 use support::gateway::{Gateway, Keys, Request, call, compile, policy, token};
@@ -136,7 +136,7 @@ fn conditions(criterion: &mut Criterion) {
         ("beyond the bound: copies", "arguments.l.map(a, arguments.l).size() > 0", &many),
     ] {
         let condition = Condition::compile(text, Place::When).unwrap();
-        let inputs = Inputs { arguments: Some(arguments), client: Some("demo"), ..Inputs::default() };
+        let inputs = Inputs { arguments: Known::Yes(Some(arguments)), client: Some("demo"), ..Inputs::default() };
         group.bench_function(name, |bencher| bencher.iter(|| condition.evaluate(black_box(&inputs))));
     }
     let largest = json!({"l": vec![0; 8000]}).to_string();
@@ -146,7 +146,7 @@ fn conditions(criterion: &mut Criterion) {
         ("nested, just within the bound", "arguments.l.all(a, arguments.l.exists(b, a == b - 200) || true)", &within),
     ] {
         let condition = Condition::compile(text, Place::When).unwrap();
-        let inputs = Inputs { arguments: Some(arguments), ..Inputs::default() };
+        let inputs = Inputs { arguments: Known::Yes(Some(arguments)), ..Inputs::default() };
         assert_eq!(condition.evaluate(&inputs), Ok(true), "{name}");
         group.bench_function(name, |bencher| bencher.iter(|| condition.evaluate(black_box(&inputs))));
     }

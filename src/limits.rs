@@ -106,6 +106,31 @@ pub const MAX_RULE_TARGETS: usize = 100_000;
 /// Scopes that a policy may declare.
 pub const MAX_SCOPES: usize = 1024;
 
+/// Session keys that a policy may list: the one that seals, and those that are being replaced.
+pub const MAX_SESSION_KEYS: usize = 8;
+
+/// Longest name of a session key; each sealed identifier carries it.
+pub const MAX_SESSION_KEY_ID_BYTES: usize = 16;
+
+/// Shortest session key: the length of what it makes (RFC 2104 section 3).
+pub const MIN_SESSION_KEY_BYTES: usize = 32;
+
+/// Longest session key. More than 64 bytes are hashed and add nothing.
+pub const MAX_SESSION_KEY_BYTES: usize = 1024;
+
+/// How long a sealed identifier opens when the policy does not say.
+pub const DEFAULT_SESSION_AGE: Seconds = Seconds::new(24 * 3600);
+
+/// Longest time that a policy may let a sealed identifier open.
+pub const MAX_SESSION_AGE: Seconds = Seconds::new(7 * 24 * 3600);
+
+/// Longest session id of an upstream. UUIDs have 36 bytes; some servers use signed tokens of about 1 KiB.
+pub const MAX_UPSTREAM_SESSION_BYTES: usize = 2048;
+
+/// Longest sealed identifier: what an upstream's longest session id, or longest task id with the longest tool name,
+/// becomes. Less than a header that the gateway sets may hold.
+pub const MAX_SEALED_BYTES: usize = 3200;
+
 /// Longest value of a header that the gateway sets.
 pub const MAX_HEADER_VALUE_BYTES: usize = 4096;
 

@@ -7,7 +7,7 @@ use std::iter;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_assert, prop_oneof, proptest};
 use serde_json::{Value, json};
 use toolgate::limits;
-use toolgate::policy::{Condition, ConditionError, Inputs, Place};
+use toolgate::policy::{Condition, ConditionError, Inputs, Known, Place};
 use toolgate::units::UnixSeconds;
 
 /// Friday 2026-11-20T13:45:10Z.
@@ -28,7 +28,7 @@ fn problem(text: &str) -> String {
 fn with(text: &str, arguments: &str) -> Result<bool, ConditionError> {
     let (roles, groups) = (["analyst".into(), "scheduler".into()], ["eu".into()]);
     let inputs = Inputs {
-        arguments: Some(arguments),
+        arguments: Known::Yes(Some(arguments)),
         claims: r#"{"sub":"u7","acr":"mfa","level":3,"nested":{"list":[1,2,3]}}"#,
         client: Some("demo"),
         agent: Some("booking_agent"),
@@ -111,7 +111,7 @@ fn only_what_is_named_is_looked_at() {
     assert!(!condition.depends_on_arguments());
     assert!(compile("has(arguments.x)").depends_on_arguments());
     // Neither arguments nor claims are read, so that it does not matter what they are.
-    let inputs = Inputs { arguments: Some("{"), claims: "?", client: Some("demo"), ..Inputs::default() };
+    let inputs = Inputs { arguments: Known::Yes(Some("{")), claims: "?", client: Some("demo"), ..Inputs::default() };
     assert!(condition.grants(&inputs));
     let many = json!({"x": 1, "large": vec![0; limits::MAX_CONDITION_VALUES]}).to_string();
     assert_eq!(with("arguments.x == 1", &many), Ok(true));
@@ -486,7 +486,7 @@ proptest! {
         let (arguments, claims) = (arguments.to_string(), claims.to_string());
         let roles = ["a".into()];
         let inputs =
-            Inputs { arguments: Some(&arguments), claims: &claims, subject: "a", roles: &roles, ..Inputs::default() };
+            Inputs { arguments: Known::Yes(Some(&arguments)), claims: &claims, subject: "a", roles: &roles, ..Inputs::default() };
         for text in [text.clone(), format!("({text}) == true"), format!("({text}) || true")] {
             if let Ok(condition) = Condition::compile(&text, Place::When) {
                 let result = condition.evaluate(&inputs);
@@ -503,7 +503,7 @@ proptest! {
 
     #[test]
     fn no_input_text_panics(arguments in "[{}\\[\\]:,\"a1.e\\\\u-]{0,30}") {
-        let inputs = Inputs { arguments: Some(&arguments), ..Inputs::default() };
+        let inputs = Inputs { arguments: Known::Yes(Some(&arguments)), ..Inputs::default() };
         let _ = compile("arguments.a == 1 || size(arguments) > 1").evaluate(&inputs);
     }
 }
@@ -529,7 +529,7 @@ fn the_deepest_condition_and_input_fit_the_stack() {
     let run = move || {
         let deep = format!("{{\"x\":{}1{}}}", "[".repeat(62), "]".repeat(62));
         let roles = ["a".into()];
-        let inputs = Inputs { arguments: Some(&deep), roles: &roles, ..Inputs::default() };
+        let inputs = Inputs { arguments: Known::Yes(Some(&deep)), roles: &roles, ..Inputs::default() };
         for text in &texts {
             if let Ok(condition) = Condition::compile(text, Place::When) {
                 let _ = condition.evaluate(&inputs);

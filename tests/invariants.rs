@@ -145,7 +145,7 @@ impl Seen {
                     assert!(edits.remove.contains(&b"authorization".to_vec()), "the token goes upstream: {steps:?}");
                     assert!(self.is_entitled(), "forwarded without an allowed request: {steps:?}");
                 }
-                Command::EditResponseHeaders(_) | Command::UpstreamRefused => {
+                Command::EditResponseHeaders(_) | Command::UpstreamRefused | Command::UpstreamUnusable { .. } => {
                     assert_eq!(self.permits, 1, "an answer to what was not forwarded: {steps:?}");
                 }
                 Command::AwaitKeys(_) => assert_eq!(self.decisions, 0, "waits after deciding: {steps:?}"),

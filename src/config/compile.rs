@@ -6,10 +6,13 @@ use serde_json::Value;
 
 use super::ConfigError;
 use super::check::{each, known_scope};
-use super::document::{AuthorizationForwarding, PolicyDocument, ProtocolDocument, Refusals, Risk, ServerRequest};
+use super::document::{
+    AuthorizationForwarding, PolicyDocument, ProtocolDocument, Refusals, Risk, ScopeDocument, ServerRequest,
+};
 use super::issuers::issuers;
 use super::parties::{Parties, directory};
 use super::rules::rule_set;
+use super::sessions::{Variables, session_keys};
 use crate::identity::Directory;
 use crate::json;
 use crate::jwt::{KeySource, TrustedIssuer};
@@ -17,6 +20,7 @@ use crate::limits;
 use crate::mcp::{ClientFeature, Revision, RevisionSet};
 use crate::oauth::{ResourceMetadata, ResourceUri, ScopeCatalogue, is_scope_token};
 use crate::policy::RuleSet;
+use crate::session::SessionKeys;
 use crate::units::ByteCount;
 
 /// A policy that was checked as a whole, in the form that requests are held against.
@@ -52,6 +56,8 @@ pub struct CompiledPolicy {
     pub server_requests: BTreeSet<ClientFeature>,
     /// Whether the upstream gets the token.
     pub keeps_authorization: bool,
+    /// How session identifiers are sealed; without keys there are no sessions.
+    pub sessions: SessionKeys,
     /// SHA-256 of the document in canonical form, in hexadecimal.
     pub digest: String,
 }
@@ -68,11 +74,11 @@ pub struct KeyFetch {
 }
 
 impl CompiledPolicy {
-    /// Reads and compiles a policy document.
+    /// Reads and compiles a policy document. `variables` are the environment variables, in which secrets are.
     ///
     /// # Errors
     /// The first defect, with its JSON path and what to do about it.
-    pub fn from_json(bytes: &[u8]) -> Result<Self, ConfigError> {
+    pub fn from_json(bytes: &[u8], variables: &Variables<'_>) -> Result<Self, ConfigError> {
         let syntax = |error: &serde_json::Error| ConfigError::new(".", error.to_string(), "write valid JSON or YAML");
         json::parse(bytes, json::Checked::to_depth(limits::MAX_JSON_DEPTH)).map_err(|error| syntax(&error))?;
         let value: Value = serde_json::from_slice(bytes).map_err(|error| syntax(&error))?;
@@ -84,10 +90,10 @@ impl CompiledPolicy {
                 "see the policy reference in README.md",
             )
         })?;
-        Self::compile(document, digest)
+        Self::compile(document, digest, variables)
     }
 
-    fn compile(document: PolicyDocument, digest: String) -> Result<Self, ConfigError> {
+    fn compile(document: PolicyDocument, digest: String, variables: &Variables<'_>) -> Result<Self, ConfigError> {
         let PolicyDocument {
             version: _,
             resource,
@@ -103,6 +109,7 @@ impl CompiledPolicy {
             server_requests,
             rules,
             forwarding,
+            sessions,
         } = document;
         let uri = ResourceUri::parse(&resource.uri).map_err(|problem| {
             ConfigError::new("resource.uri", problem, "write the URL of the MCP endpoint as clients use it")
@@ -110,13 +117,7 @@ impl CompiledPolicy {
         let implied: BTreeMap<String, Vec<String>> =
             scopes.iter().map(|(name, scope)| (name.clone(), scope.implies.clone())).collect();
         let catalogue = scope_catalogue(&implied)?;
-        let initial_scopes = match resource.initial_scopes {
-            Some(names) => {
-                each("resource.initial_scopes", &names, |path, name| known_scope(&catalogue, path, name))?;
-                names
-            }
-            None => scopes.iter().filter(|(_, scope)| scope.risk == Risk::Low).map(|(name, _)| name.clone()).collect(),
-        };
+        let initial_scopes = initial_scopes(resource.initial_scopes, &scopes, &catalogue)?;
         each("refused_scopes", &refused_scopes, |path, name| refused_scope(&catalogue, path, name))?;
         let (issuers, key_sources) = issuers(authentication.jwt, &uri)?;
         let (revisions, max_request_bytes, allowed_origins) = protocol_settings(protocol)?;
@@ -145,10 +146,25 @@ impl CompiledPolicy {
             directory,
             conceals: refusals == Refusals::Concealed,
             server_requests: server_requests.into_iter().map(client_feature).collect(),
+            sessions: session_keys(sessions, variables)?,
             keeps_authorization: forwarding.authorization == AuthorizationForwarding::Keep,
             digest,
         })
     }
+}
+
+/// The scopes that a client should ask for first.
+fn initial_scopes(
+    named: Option<Vec<String>>,
+    scopes: &BTreeMap<String, ScopeDocument>,
+    catalogue: &ScopeCatalogue,
+) -> Result<Vec<String>, ConfigError> {
+    let Some(names) = named else {
+        let low = scopes.iter().filter(|(_, scope)| scope.risk == Risk::Low);
+        return Ok(low.map(|(name, _)| name.clone()).collect());
+    };
+    each("resource.initial_scopes", &names, |path, name| known_scope(catalogue, path, name))?;
+    Ok(names)
 }
 
 const fn client_feature(request: ServerRequest) -> ClientFeature {

@@ -51,6 +51,9 @@ pub struct PolicyDocument {
     /// What the upstream gets to see.
     #[serde(default)]
     pub forwarding: ForwardingDocument,
+    /// How sessions of revisions before 2026-07-28 are bound to their callers. Default: with the key in the environment
+    /// variable `TOOLGATE_SESSION_KEY`; if that is not set either, servers that begin sessions cannot be used.
+    pub sessions: Option<SessionsDocument>,
 }
 
 /// Version of the policy format.
@@ -407,9 +410,13 @@ pub struct RuleDocument {
     pub scopes: Vec<String>,
     /// Longest lifetime of a token that may be used here, when it is to be shorter than what the issuer may give.
     pub max_token_lifetime: Option<Seconds>,
+    /// What else must hold, in CEL: the rule grants only if it is true, and an error counts as false.
+    pub when: Option<String>,
+    /// What is never allowed, in CEL: the rule denies if it is true, and an error counts as true.
+    pub deny_when: Option<String>,
     /// How the person must have been authenticated (RFC 9470).
     pub authentication: Option<StepUpDocument>,
-    /// A person must approve each call.
+    /// A person must approve calls.
     pub approval: Option<ApprovalDocument>,
     /// Tenants whose callers the rule is for. Default: all, and callers without one.
     pub tenants: Option<Vec<String>>,
@@ -433,10 +440,13 @@ pub struct StepUpDocument {
 }
 
 /// What is asked of a person before a call.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct ApprovalDocument {}
+pub struct ApprovalDocument {
+    /// Which calls need it, in CEL; an error counts as true. Default: all.
+    pub when: Option<String>,
+}
 
 /// What the upstream gets to see.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -446,6 +456,31 @@ pub struct ForwardingDocument {
     /// What becomes of the access token. Default: `remove`.
     #[serde(default)]
     pub authorization: AuthorizationForwarding,
+}
+
+/// How sessions are bound to their callers. Clients get session identifiers that open for nobody else.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SessionsDocument {
+    /// Keys by name, at most 8. The first one seals, all of them open: to replace a key, list the new one second in every
+    /// proxy, then first, and drop the old one after `max_age`. Default: `k1` in `TOOLGATE_SESSION_KEY`.
+    pub keys: Option<Vec<SessionKeyDocument>>,
+    /// How long a session can be used after it began; then clients have to begin another one. Default `24h`, at most
+    /// `168h`.
+    pub max_age: Option<Seconds>,
+}
+
+/// A session key.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SessionKeyDocument {
+    /// Its name, 1 to 16 letters, digits, `_` and `-`: part of every session identifier, so the same in every proxy.
+    pub id: String,
+    /// Environment variable that holds it: at least 32 random bytes in Base64. Envoy gives the module the variables that
+    /// `vm_config.environment_variables` names.
+    pub env: String,
 }
 
 /// What becomes of the access token.

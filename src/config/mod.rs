@@ -7,7 +7,9 @@ mod error;
 mod issuers;
 mod parties;
 mod rules;
+mod sessions;
 
 pub use compile::{CompiledPolicy, KeyFetch};
 pub use document::PolicyDocument;
 pub use error::ConfigError;
+pub use sessions::Variables;

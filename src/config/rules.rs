@@ -8,7 +8,7 @@ use super::document::{RuleDocument, StepUpDocument};
 use crate::limits;
 use crate::oauth::ScopeCatalogue;
 use crate::pattern::{Pattern, PatternMap};
-use crate::policy::{Rule, RuleSet, StepUp, Targets};
+use crate::policy::{ApprovalRule, Condition, Place, Rule, RuleSet, StepUp, Targets};
 use crate::units::Seconds;
 
 pub(super) fn rule_set(
@@ -94,12 +94,28 @@ fn rule(
     Ok(Rule {
         scopes: scopes.set(document.scopes.iter().map(String::as_str)),
         max_token_lifetime: document.max_token_lifetime,
+        when: condition(path, document.when.as_deref(), Place::When)?,
+        deny_when: condition(path, document.deny_when.as_deref(), Place::DenyWhen)?,
         authentication: document
             .authentication
             .map(|level| step_up(&format!("{path}.authentication"), level))
             .transpose()?,
-        needs_approval: document.approval.is_some(),
+        approval: match document.approval {
+            None => None,
+            Some(approval) => {
+                Some(ApprovalRule { when: condition(path, approval.when.as_deref(), Place::ApprovalWhen)? })
+            }
+        },
         tenant_argument: document.tenant_argument,
+    })
+}
+
+fn condition(path: &str, text: Option<&str>, place: Place) -> Result<Option<Condition>, ConfigError> {
+    let Some(text) = text else { return Ok(None) };
+    let compiled = Condition::compile(text, place);
+    compiled.map(Some).map_err(|error| {
+        let path = format!("{path}.{}", place.field());
+        ConfigError::new(path, error.to_string(), "see the chapter on conditions in README.md")
     })
 }
 

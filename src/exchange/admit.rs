@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::Surroundings;
 use super::answer::{self, Answer};
 use super::hygiene::unwanted_in_request;
+use super::session::{self, SESSION_HEADER};
 use crate::config::CompiledPolicy;
 use crate::http::{HeaderList, Single};
 use crate::identity::{Peer, Principal};
@@ -89,8 +90,16 @@ pub(super) fn admit(
     }
     let token = bearer_token(headers).map_err(|problem| bearer_problem(policy, problem))?;
     let caller = recognise(token, surroundings)?;
-    let mcp = McpHeaders::read(headers)
+    let mut mcp = McpHeaders::read(headers)
         .map_err(|problem| answer::bad_request(400, format!("Invalid request: {problem}"), "ambiguous_header"))?;
+    if endpoint == Endpoint::Permissions {
+        // The question is not part of any session.
+        mcp.session = None;
+    }
+    if caller == Caller::Known && mcp.session.is_some() {
+        let principal = identify(token, surroundings)?;
+        session::open(&mcp, &principal, surroundings)?;
+    }
     match method {
         _ if endpoint == Endpoint::Permissions => {}
         HttpMethod::Post => check_media(headers, policy)?,
@@ -99,6 +108,10 @@ pub(super) fn admit(
     let mut unwanted = unwanted_in_request(headers);
     if !policy.keeps_authorization {
         unwanted.push(b"authorization".to_vec());
+    }
+    // The upstream gets its own identifier, or none.
+    if mcp.session.is_some() {
+        unwanted.push(SESSION_HEADER.as_bytes().to_vec());
     }
     Ok(Head { method, mcp, origin, unwanted, token: token.to_owned(), caller, peer, endpoint })
 }

@@ -192,6 +192,7 @@ pub(super) fn denied(
         }
         Denial::NotPermitted(failures) => not_permitted(id, failures, denial, request),
         Denial::InsufficientAuthentication(step_up) => insufficient_authentication(policy, id, step_up, request),
+        Denial::Condition => forbidden(id, "The policy does not allow this call with these arguments", reason, request),
         Denial::OtherTenant => forbidden(id, "This belongs to another tenant", reason, request),
         Denial::ApprovalUnavailable => {
             forbidden(id, "This needs the approval of a person, and nobody can be asked here", reason, request)

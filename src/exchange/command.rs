@@ -40,6 +40,13 @@ pub enum Command {
         /// How many.
         count: usize,
     },
+    /// Count an upstream whose answer cannot be passed on because of how it is set up, and tell the operator.
+    UpstreamUnusable {
+        /// Stable reason code.
+        reason: &'static str,
+        /// What can be done about it.
+        remedy: &'static str,
+    },
 }
 
 /// What was decided.

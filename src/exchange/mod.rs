@@ -1,12 +1,12 @@
 //! One HTTP exchange as a state machine: events in, commands out.
 //!
 //! ```text
-//! RequestHeaders ─ path, origin, metadata, credential ─┬─ reply ──────────────────────────────► Closed
-//!                                                      ├─ keys unknown: AwaitKeys ─ KeysSettled ┐
-//!                                                      └─ ExpectBody ◄──────────────────────────┘
-//! RequestComplete ─ strict parse, classify, decide ────┬─ Deny: reply ────────────────────────► Closed
-//!                                                      └─ Permit: header edits, pass ─────────► Forwarded
-//! ResponseHeaders ─ the upstream's own challenge is replaced
+//! RequestHeaders ─ path, origin, metadata, token, session ─┬─ reply ──────────────────────────────► Closed
+//!                                                          ├─ keys unknown: AwaitKeys ─ KeysSettled ┐
+//!                                                          └─ ExpectBody ◄──────────────────────────┘
+//! RequestComplete ─ strict parse, classify, decide ────────┬─ Deny: reply ────────────────────────► Closed
+//!                                                          └─ Permit: header edits, pass ─────────► Forwarded
+//! ResponseHeaders ─ challenges are replaced, session ids sealed
 //!                 ├─ no list, no events ─────────────────────────────────────────────────────────► Answered
 //!                 ├─ Holding: a list ─ ResponseComplete ─ what the caller may not see is out ────► Finished
 //!                 └─ Streaming: each event on its own ─ end, or the token expires ───────────────► Finished
@@ -22,6 +22,7 @@ mod event;
 mod hygiene;
 mod request;
 mod response;
+mod session;
 mod view;
 
 pub use command::{Command, Flow, HeaderEdits, Verdict};

@@ -1,6 +1,6 @@
 //! From the first header to the decision.
 //!
-//! The order of the checks is part of the contract: path, origin, method, credential, media type and size, strict
+//! The order of the checks is part of the contract: path, origin, method, credential, session, media type and size, strict
 //! parse, revision and headers, method table, target, rules. The first that fails answers.
 
 use std::rc::Rc;
@@ -9,6 +9,7 @@ use super::admit::{self, Caller, Endpoint, Head, HttpMethod};
 use super::answer::{self, DECISION_HEADER};
 use super::command::{Command, Flow, HeaderEdits, Verdict};
 use super::response::{Asked, Forwarded};
+use super::session::{self, SESSION_HEADER};
 use super::{DecisionId, Phase, Surroundings};
 use crate::http::HeaderList;
 use crate::identity::{Peer, Principal};
@@ -87,7 +88,8 @@ pub(super) fn on_keys_settled(
     surroundings: &mut Surroundings<'_>,
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
-    if let Err(answer) = admit::identify(&head.token, surroundings) {
+    let identified = admit::identify(&head.token, surroundings);
+    if let Err(answer) = identified.and_then(|principal| session::open(&head.mcp, &principal, surroundings)) {
         return answer.send(id, head.origin.as_deref(), commands);
     }
     head.caller = Caller::Known;
@@ -105,6 +107,7 @@ struct Judged {
     principal: Rc<Principal>,
     asked: Asked,
     edits: HeaderEdits,
+    session: session::Expected,
 }
 
 fn finish(
@@ -115,11 +118,12 @@ fn finish(
 ) -> (Phase, Flow) {
     match judged {
         Err(answer) => answer.send(id, head.origin.as_deref(), commands),
-        Ok(Judged { permit, principal, asked, mut edits }) => {
+        Ok(Judged { permit, principal, asked, mut edits, session }) => {
             edits.remove.extend(head.unwanted);
             commands.push(Command::EditRequestHeaders(edits));
             commands.push(Command::Decided { verdict: Verdict::Allow, reason: "permitted" });
-            let forwarded = Forwarded { _permit: permit, origin: head.origin, principal, peer: head.peer, asked };
+            let Head { origin, peer, .. } = head;
+            let forwarded = Forwarded { _permit: permit, origin, principal, peer, asked, session };
             (Phase::Forwarded(Box::new(forwarded)), Flow::Pass)
         }
     }
@@ -133,6 +137,7 @@ fn judge(
 ) -> Result<Judged, answer::Answer> {
     // Again: the body may have taken its time, and the token expired or lost its key meanwhile.
     let principal = admit::identify(&head.token, surroundings)?;
+    let session = session::open(&head.mcp, &principal, surroundings)?;
     let policy = surroundings.policy;
     if head.endpoint == Endpoint::Permissions {
         return Err(answer::permissions(policy, surroundings.subject(&principal, &head.peer)));
@@ -158,10 +163,12 @@ fn judge(
             };
             let mut edits = HeaderEdits { set, ..HeaderEdits::default() };
             edits.set.push((DECISION_HEADER, id.to_string()));
+            edits.set.extend(session.iter().map(|session| (SESSION_HEADER, session.upstream_id.clone())));
             // What comes back may have to be read.
             edits.set.push(("accept-encoding", "identity".to_owned()));
             edits.remove.extend(unchecked_headers(&head.mcp, &calls));
-            Ok(Judged { permit, principal: Rc::clone(&principal), asked: Asked::of(&calls), edits })
+            let session = session::expected(session, &head.mcp, &calls, &principal, policy);
+            Ok(Judged { permit, principal: Rc::clone(&principal), asked: Asked::of(&calls), edits, session })
         }
         Decision::Deny { call, denial } => {
             let call = calls.get(call);

@@ -11,7 +11,7 @@ use super::answer::{CORS_EXPOSED, DECISION_HEADER, for_page};
 use super::command::{Command, Flow, HeaderEdits};
 use super::hygiene::unwanted_in_answer;
 use super::view::CallerView;
-use super::{DecisionId, Phase, Surroundings};
+use super::{DecisionId, Phase, Surroundings, session};
 use crate::http::{HeaderList, LocalReply, Single};
 use crate::identity::{Peer, Principal};
 use crate::limits;
@@ -32,6 +32,8 @@ pub(super) struct Forwarded {
     pub(super) peer: Peer,
     /// For what.
     pub(super) asked: Asked,
+    /// What the answer may say about a session.
+    pub(super) session: session::Expected,
 }
 
 /// What a request asked for, as far as its answer must be understood.
@@ -108,6 +110,11 @@ pub(super) fn on_headers(
         }
     };
     let mut edits = HeaderEdits { remove: unwanted_in_answer(headers), ..HeaderEdits::default() };
+    if let Err(problem) = session::on_answer(&forwarded.session, headers, surroundings, &mut edits) {
+        commands.push(Command::UpstreamUnusable { reason: problem.reason, remedy: problem.remedy });
+        let text = "The session with the MCP server cannot be secured";
+        return refuse(id, &forwarded, text, problem.reason, commands);
+    }
     if treatment != Treatment::Pass {
         let of_the_body = OF_THE_BODY.into_iter().filter(|name| headers.contains(name));
         edits.remove.extend(of_the_body.map(|name| name.as_bytes().to_vec()));

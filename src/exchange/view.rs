@@ -110,9 +110,13 @@ fn digest(definition: &str) -> [u8; 32] {
 /// What a client may tell its user before it calls: the duties that are still open.
 fn hint(duties: &Duties) -> Option<Box<RawValue>> {
     let mut members = serde_json::Map::new();
-    match duties.approval {
-        Approval::None => {}
-        Approval::Required => drop(members.insert("approval".to_owned(), json!("required"))),
+    let approval = match duties.approval {
+        Approval::None => None,
+        Approval::Possible => Some("possible"),
+        Approval::Required => Some("required"),
+    };
+    if let Some(approval) = approval {
+        members.insert("approval".to_owned(), json!(approval));
     }
     if let Some(StepUp { acr, amr, max_age }) = &duties.step_up {
         let mut step_up = serde_json::Map::new();

@@ -1,7 +1,7 @@
 //! What the root and the requests of one configuration share within a worker.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Weak;
 
 use super::abi::{self, HostError};
@@ -27,6 +27,8 @@ pub(super) struct Gateway {
     watched: RefCell<BTreeMap<(UnixSeconds, u32), Weak<RefCell<Request>>>>,
     /// The root has been asked to look after the waiting requests soon. Asking again would only put it off.
     root_is_called: Cell<bool>,
+    /// What the operator was told. Clients can cause it at will, and need not fill the log.
+    told: RefCell<BTreeSet<&'static str>>,
     ids: Ids,
 }
 
@@ -62,6 +64,7 @@ impl Gateway {
             waiting: RefCell::default(),
             watched: RefCell::default(),
             root_is_called: Cell::new(false),
+            told: RefCell::default(),
             // Ids that repeat after a restart are better than no service: nothing is decided by them.
             ids: Ids { worker: abi::random().unwrap_or_default(), next: Cell::new(0) },
             policy,
@@ -115,6 +118,11 @@ impl Gateway {
     /// The root is looking.
     pub(super) fn root_came(&self) {
         self.root_is_called.set(false);
+    }
+
+    /// Whether this worker says so for the first time under this policy.
+    pub(super) fn is_news(&self, reason: &'static str) -> bool {
+        self.told.try_borrow_mut().is_ok_and(|mut told| told.insert(reason))
     }
 
     /// Forgets a request that has ended.

@@ -15,6 +15,7 @@ use super::stream::{Request, Stream, Unconfigured};
 use crate::config::CompiledPolicy;
 use crate::jwt::IssuerIndex;
 use crate::limits;
+use crate::session::SessionKeys;
 use crate::units::UnixSeconds;
 
 /// Time between two looks at the keys when nobody waits for them.
@@ -113,7 +114,7 @@ impl RootContext for Root {
                 return false;
             }
         };
-        let policy = match CompiledPolicy::from_json(&document) {
+        let policy = match CompiledPolicy::from_json(&document, &|name| std::env::var(name).ok()) {
             Ok(policy) => policy,
             Err(error) => {
                 host::log(Level::Error, &format!("toolgate: {error}"));
@@ -152,6 +153,13 @@ impl RootContext for Root {
     }
 }
 
+fn sessions(keys: &SessionKeys) -> String {
+    if keys.is_empty() {
+        return "refused (no session key)".to_owned();
+    }
+    format!("bound to callers by key {} for {}", keys.ids().collect::<Vec<_>>().join(", "), keys.max_age())
+}
+
 /// Says at load which controls are active, and how each of them fails.
 fn report(gateway: &Gateway, keys: &KeyFetcher) {
     let policy = &gateway.policy;
@@ -159,7 +167,7 @@ fn report(gateway: &Gateway, keys: &KeyFetcher) {
         Level::Info,
         &format!(
             "toolgate {version}: policy sha256:{digest} for {resource}; revisions {revisions}; {issuers} issuers; \
-             {rules} rules, anything else denied; token {token} upstream; signatures by {verifier}; keys {sharing}; \
+             {rules} rules, anything else denied; token {token} upstream; sessions {sessions}; signatures by {verifier}; keys {sharing}; \
              without keys 503, on a host failure 503, on a trap as `failure_policy` says",
             version = env!("CARGO_PKG_VERSION"),
             digest = policy.digest,
@@ -168,6 +176,7 @@ fn report(gateway: &Gateway, keys: &KeyFetcher) {
             issuers = policy.issuers.len(),
             rules = policy.rules.rules.len(),
             token = if policy.keeps_authorization { "kept" } else { "removed" },
+            sessions = sessions(&policy.sessions),
             verifier = gateway.verifier.name(),
             sharing = if keys.is_sharing() { "shared between workers" } else { "fetched by each worker (empty vm_id)" },
         ),

@@ -233,6 +233,13 @@ impl Request {
                 metrics::count("toolgate.upstream.refused");
                 Ok(())
             }
+            Command::UpstreamUnusable { reason, remedy } => {
+                metrics::count(&format!("toolgate.upstream.{reason}"));
+                if self.gateway.is_news(reason) {
+                    host::log(Level::Error, &format!("toolgate: {reason}: {remedy}"));
+                }
+                Ok(())
+            }
         }
     }
 

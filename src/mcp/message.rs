@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde_json::value::RawValue;
 
+use super::ClientCapabilities;
 use super::read::BodySeed;
 use crate::json;
 
@@ -98,6 +99,8 @@ pub struct Params<'a> {
     pub task_id: Member<Cow<'a, str>>,
     /// `protocolVersion` of `initialize`.
     pub protocol_version: Member<Cow<'a, str>>,
+    /// `capabilities` of `initialize`.
+    pub capabilities: Member<ClientCapabilities>,
     /// `ref` of `completion/complete`.
     pub reference: Member<Reference<'a>>,
     /// `notifications` of `subscriptions/listen`.

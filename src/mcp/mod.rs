@@ -7,6 +7,7 @@
 //! whole answer, what the caller may not see.
 
 mod arguments;
+mod capabilities;
 mod classify;
 mod error_reply;
 mod headers;
@@ -20,6 +21,7 @@ pub mod sse;
 mod walk;
 
 pub use arguments::call_arguments;
+pub use capabilities::{Capability, ClientCapabilities};
 pub use classify::{Call, Target, classify};
 pub use error_reply::{ErrorCode, ProtocolError, RpcError};
 pub use headers::{HeaderProblem, McpHeaders};

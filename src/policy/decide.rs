@@ -3,6 +3,7 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::condition::{Condition, Inputs, Known};
 use super::{Denial, Rule, RuleSet, StepUp};
 use crate::identity::{Definitions, Directory, Failure, Peer, Principal, RevocationList, Side, Why};
 use crate::mcp::{Call, Target};
@@ -63,11 +64,13 @@ pub struct Duties {
 }
 
 /// Whether a person must approve a call.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Approval {
     /// No.
     #[default]
     None,
+    /// That depends on its arguments.
+    Possible,
     /// Yes.
     Required,
 }
@@ -120,7 +123,7 @@ pub(super) fn target_verdict(
 fn discharge(duties: Duties) -> Result<(), Denial> {
     match duties {
         Duties { step_up: Some(step_up), .. } => Err(Denial::InsufficientAuthentication(step_up)),
-        Duties { step_up: None, approval: Approval::Required } => Err(Denial::ApprovalUnavailable),
+        Duties { step_up: None, approval: Approval::Possible | Approval::Required } => Err(Denial::ApprovalUnavailable),
         Duties { step_up: None, approval: Approval::None } => Ok(()),
     }
 }
@@ -146,10 +149,10 @@ impl Check<'_> {
         match target {
             // Handshake, lists and notifications name nothing: a caller that nothing speaks against may.
             Target::Protocol => self.caller().map(|()| Duties::default()),
-            Target::Tool(name) => self.rule(self.rules.of_tool(tenant, name), Some(name)),
-            Target::Prompt(name) => self.rule(self.rules.of_prompt(tenant, name), None),
+            Target::Tool(name) => self.rule(self.rules.of_tool(tenant, name), "tool", name),
+            Target::Prompt(name) => self.rule(self.rules.of_prompt(tenant, name), "prompt", name),
             Target::Resources(uris) => uris.iter().try_fold(Duties::default(), |duties, uri| {
-                let more = self.rule(self.rules.of_resource(tenant, uri), None)?;
+                let more = self.rule(self.rules.of_resource(tenant, uri), "resource", uri)?;
                 Ok(duties.and(more))
             }),
             Target::Task => self.caller().and(Err(Denial::TaskNotBound)),
@@ -160,14 +163,15 @@ impl Check<'_> {
         if self.objections.is_empty() { Ok(()) } else { Err(Denial::NotPermitted(self.objections.to_vec())) }
     }
 
-    fn rule(&self, rule: Result<&Rule, Denial>, tool: Option<&str>) -> Result<Duties, Denial> {
+    fn rule(&self, rule: Result<&Rule, Denial>, kind: &str, name: &str) -> Result<Duties, Denial> {
         let rule = match rule {
             Ok(rule) => rule,
             Err(denial) => return self.caller().and(Err(denial)),
         };
         let Subject { principal, now, .. } = self.subject;
-        self.sides(rule, tool)?;
+        self.sides(rule, (kind == "tool").then_some(name))?;
         self.tenant(rule)?;
+        self.conditions(rule, kind, name)?;
         if let Some(at_most) = rule.max_token_lifetime
             && principal.token().lifetime() > at_most
         {
@@ -182,7 +186,7 @@ impl Check<'_> {
             principal.agent(self.directory).is_some_and(|agent| !agent.approval.is_disjoint(&rule.scopes));
         Ok(Duties {
             step_up: rule.authentication.as_ref().filter(|step_up| !is_met(step_up)).cloned(),
-            approval: if rule.needs_approval || is_gated_by_agent { Approval::Required } else { Approval::None },
+            approval: if is_gated_by_agent { Approval::Required } else { self.approval(rule, kind, name) },
         })
     }
 
@@ -213,6 +217,56 @@ impl Check<'_> {
         if named == Some(tenant) { Ok(()) } else { Err(Denial::OtherTenant) }
     }
 
+    /// What must hold, and what must not. As long as that depends on arguments which are unknown, nothing is denied.
+    fn conditions(&self, rule: &Rule, kind: &str, name: &str) -> Result<(), Denial> {
+        let grants = rule.when.as_ref().map(|when| self.result(when, Condition::grants, kind, name));
+        let triggers = rule.deny_when.as_ref().map(|deny_when| self.result(deny_when, Condition::triggers, kind, name));
+        if grants == Some(Some(false)) || triggers == Some(Some(true)) { Err(Denial::Condition) } else { Ok(()) }
+    }
+
+    fn approval(&self, rule: &Rule, kind: &str, name: &str) -> Approval {
+        let Some(approval) = &rule.approval else { return Approval::None };
+        match approval.when.as_ref().map(|when| self.result(when, Condition::triggers, kind, name)) {
+            None | Some(Some(true)) => Approval::Required,
+            Some(Some(false)) => Approval::None,
+            Some(None) => Approval::Possible,
+        }
+    }
+
+    /// The result of a condition; `None` if it depends on arguments that are unknown.
+    fn result(
+        &self,
+        condition: &Condition,
+        settle: fn(&Condition, &Inputs<'_>) -> bool,
+        kind: &str,
+        name: &str,
+    ) -> Option<bool> {
+        let Subject { principal, now, .. } = self.subject;
+        let token = principal.token();
+        let inputs = Inputs {
+            arguments: match self.arguments {
+                Arguments::Known(read) => Known::Yes(read().map(RawValue::get)),
+                Arguments::Unknown => Known::No,
+            },
+            claims: token.claims(),
+            client: token.client_id(),
+            agent: principal.agent(self.directory).map(|agent| agent.name.as_str()),
+            subject: token.subject(),
+            issuer: token.issuer(),
+            tenant: principal.tenant(),
+            roles: &token.attributes().roles,
+            groups: &token.attributes().groups,
+            target_kind: kind,
+            target_name: name,
+            now,
+        };
+        match self.arguments {
+            // The rest of the condition may decide by itself: `tenant == 'a' && arguments.x` is false for others.
+            Arguments::Unknown if condition.depends_on_arguments() => condition.evaluate(&inputs).ok(),
+            Arguments::Unknown | Arguments::Known(_) => Some(settle(condition, &inputs)),
+        }
+    }
+
     fn missing(&self, rule: &Rule) -> Vec<String> {
         let missing = self.rules.scopes.missing(&rule.scopes, self.subject.principal.granted());
         missing.map(str::to_owned).collect()
@@ -222,9 +276,6 @@ impl Check<'_> {
 impl Duties {
     /// The duties of two targets in one call.
     fn and(self, other: Self) -> Self {
-        Self {
-            step_up: self.step_up.or(other.step_up),
-            approval: if self.approval == Approval::None { other.approval } else { self.approval },
-        }
+        Self { step_up: self.step_up.or(other.step_up), approval: self.approval.max(other.approval) }
     }
 }

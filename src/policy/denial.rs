@@ -17,6 +17,8 @@ pub enum Denial {
     NotPermitted(Vec<Failure>),
     /// The argument that must be the caller's tenant is not.
     OtherTenant,
+    /// A condition on the call does not hold, or one against it does.
+    Condition,
     /// The token lives longer than the rule allows.
     TokenLifetime {
         /// The longest lifetime that is allowed.
@@ -44,6 +46,7 @@ impl Denial {
             Self::TaskNotBound => "task_not_bound",
             Self::NotPermitted(_) => "not_permitted",
             Self::OtherTenant => "other_tenant",
+            Self::Condition => "condition",
             Self::TokenLifetime { .. } => "token_lifetime",
             Self::InsufficientScope { .. } => "insufficient_scope",
             Self::InsufficientAuthentication(_) => "insufficient_user_authentication",

@@ -9,8 +9,8 @@ mod permissions;
 mod plain_uri;
 mod rule;
 
-pub use condition::{Condition, ConditionError, Inputs, Place};
+pub use condition::{Condition, ConditionError, Inputs, Known, Place};
 pub use decide::{AccessRequest, Approval, Decision, Duties, Permit, Subject, decide, visibility};
 pub use denial::Denial;
 pub use permissions::{Permissions, permissions};
-pub use rule::{Rule, RuleSet, StepUp, Targets};
+pub use rule::{ApprovalRule, Rule, RuleSet, StepUp, Targets};

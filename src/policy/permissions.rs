@@ -103,6 +103,9 @@ impl Duties {
         let mut duties = serde_json::Map::new();
         match self.approval {
             Approval::None => {}
+            Approval::Possible => {
+                duties.insert("approval".to_owned(), "possible".into());
+            }
             Approval::Required => {
                 duties.insert("approval".to_owned(), "required".into());
             }
@@ -130,6 +133,7 @@ fn needs(rules: &RuleSet, directory: &Directory, denial: &Denial) -> Vec<Value> 
         | Denial::AmbiguousUri
         | Denial::TaskNotBound
         | Denial::OtherTenant
+        | Denial::Condition
         | Denial::InsufficientAuthentication(_)
         | Denial::ApprovalUnavailable => vec![json!({"reason": denial.reason()})],
     }

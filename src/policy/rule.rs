@@ -9,6 +9,7 @@ use crate::pattern::{Match, PatternMap};
 use crate::units::{Seconds, UnixSeconds};
 
 use super::Denial;
+use super::condition::Condition;
 use super::plain_uri::is_plain;
 
 /// What a policy asks of a caller for the targets of one rule.
@@ -18,12 +19,23 @@ pub struct Rule {
     pub scopes: ScopeSet,
     /// Longest lifetime (`exp - iat`) of a token that may be used here.
     pub max_token_lifetime: Option<Seconds>,
+    /// What must hold besides.
+    pub when: Option<Condition>,
+    /// What must not hold.
+    pub deny_when: Option<Condition>,
     /// How the person must have been authenticated.
     pub authentication: Option<StepUp>,
-    /// Whether a person must approve each call.
-    pub needs_approval: bool,
+    /// Which calls a person must approve.
+    pub approval: Option<ApprovalRule>,
     /// JSON Pointer (RFC 6901) to the argument that must be the caller's tenant.
     pub tenant_argument: Option<String>,
+}
+
+/// Which calls need an approval.
+#[derive(Clone, Debug)]
+pub struct ApprovalRule {
+    /// The calls for which this holds; `None` for all.
+    pub when: Option<Condition>,
 }
 
 /// A level of authentication that a rule asks for (RFC 9470).

@@ -17,6 +17,7 @@ macro_rules! corpus {
 corpus![
     "batches",
     "completions",
+    "conditions",
     "default_deny",
     "hierarchy",
     "http",

@@ -92,8 +92,10 @@ impl Condition {
         let mut context = Context::with_env(Arc::clone(&LIBRARY));
         meter.install(&mut context);
         for (name, wanted) in &self.uses {
-            if let Some(variable) = Variable::named(name) {
-                context.add_variable_as_val(*name, values::value(variable, wanted, inputs)?);
+            if let Some(variable) = Variable::named(name)
+                && let Some(value) = values::value(variable, wanted, inputs)?
+            {
+                context.add_variable_as_val(*name, value);
             }
         }
         let result = Value::resolve_val(&self.tree, &context);

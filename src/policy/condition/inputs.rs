@@ -6,8 +6,8 @@ use crate::units::UnixSeconds;
 /// Everything that a condition may refer to, for one request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Inputs<'a> {
-    /// The call's arguments, a JSON object as text; without any an empty one.
-    pub arguments: Option<&'a str>,
+    /// The call's arguments, if there is a call.
+    pub arguments: Known<'a>,
     /// The token's signed claims, a JSON object as text.
     pub claims: &'a str,
     /// The client's identifier.
@@ -30,6 +30,21 @@ pub struct Inputs<'a> {
     pub target_name: &'a str,
     /// When.
     pub now: UnixSeconds,
+}
+
+/// What is known of the arguments of a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Known<'a> {
+    /// Nothing. What depends on them is an error, but an operand that decides by itself does so.
+    No,
+    /// All: a JSON object as text; without any an empty one.
+    Yes(Option<&'a str>),
+}
+
+impl Default for Known<'_> {
+    fn default() -> Self {
+        Self::Yes(None)
+    }
 }
 
 /// The variables of a condition.

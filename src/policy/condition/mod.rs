@@ -34,4 +34,4 @@ mod values;
 
 pub use compile::{Condition, Place};
 pub use error::ConditionError;
-pub use inputs::Inputs;
+pub use inputs::{Inputs, Known};

@@ -11,7 +11,7 @@ use serde::Deserializer;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 
 use super::error::ConditionError;
-use super::inputs::{Inputs, Variable};
+use super::inputs::{Inputs, Known, Variable};
 use crate::json::{self, Checked, Key, Members};
 use crate::limits;
 use crate::units::UnixSeconds;
@@ -40,16 +40,23 @@ impl Wanted {
     }
 }
 
-/// The value of one variable.
-pub(super) fn value<'a>(variable: Variable, wanted: &Wanted, inputs: &Inputs<'a>) -> Result<Boxed<'a>, ConditionError> {
+/// The value of one variable; `None` when it is unknown.
+pub(super) fn value<'a>(
+    variable: Variable,
+    wanted: &Wanted,
+    inputs: &Inputs<'a>,
+) -> Result<Option<Boxed<'a>>, ConditionError> {
     let texts = |texts: &'a [Box<str>]| {
         if texts.len() > limits::MAX_CONDITION_VALUES {
             return Err(ConditionError::InputTooLarge(variable.name()));
         }
         Ok(boxed(CelList::from(texts.iter().map(|each| text(each)).collect::<Vec<_>>())))
     };
-    Ok(match variable {
-        Variable::Arguments => object(variable.name(), inputs.arguments.unwrap_or("{}"), wanted)?,
+    Ok(Some(match variable {
+        Variable::Arguments => match inputs.arguments {
+            Known::Yes(text) => object(variable.name(), text.unwrap_or("{}"), wanted)?,
+            Known::No => return Ok(None),
+        },
         Variable::Claims => object(variable.name(), inputs.claims, wanted)?,
         Variable::Client => map([("id", optional(inputs.client)), ("agent", optional(inputs.agent))]),
         Variable::Subject => text(inputs.subject),
@@ -59,7 +66,7 @@ pub(super) fn value<'a>(variable: Variable, wanted: &Wanted, inputs: &Inputs<'a>
         Variable::Groups => texts(inputs.groups)?,
         Variable::Target => map([("kind", text(inputs.target_kind)), ("name", text(inputs.target_name))]),
         Variable::Time => map(clock(inputs.now).map(|(name, number)| (name, boxed(CelInt::from(number))))),
-    })
+    }))
 }
 
 /// UTC without a calendar: days are 86,400 s (Unix time has no leap seconds), and day 0 was a Thursday.
