@@ -8,7 +8,6 @@ use super::check::{each, known_scope};
 use super::document::{AuthorizationForwarding, PolicyDocument, ProtocolDocument, Refusals, Risk};
 use super::issuers::issuers;
 use super::parties::{Parties, directory};
-use super::revocation::revocation as revocation_of;
 use super::rules::rule_set;
 use super::{ConfigError, Endpoint, RevocationSource};
 use crate::identity::Directory;
@@ -110,10 +109,8 @@ impl CompiledPolicy {
         let (issuers, key_sources) = issuers(authentication.jwt, &uri)?;
         let (revisions, max_request_bytes, allowed_origins) = protocol_settings(protocol)?;
         let longest = issuers.iter().map(|issuer| issuer.max_lifetime).max().unwrap_or_default();
-        let parties = Parties { operators, agents, clients };
-        let mut directory = directory(parties, &catalogue, &issuers)?;
-        let (revoked, revocations) = revocation_of(revocation, &issuers, &directory)?;
-        directory.revoked = revoked;
+        let parties = Parties { operators, agents, clients, revocation };
+        let (directory, revocations) = directory(parties, &catalogue, &issuers)?;
         let rules = rule_set(rules, catalogue, longest)?;
         let metadata = ResourceMetadata {
             resource: uri.as_str(),
