@@ -59,7 +59,7 @@ fn decisions(criterion: &mut Criterion) {
             let subject = Subject {
                 principal: &principal,
                 peer: &peer,
-                revoked: Revoked::NoList,
+                revoked: Revoked::Listed(&revoked),
                 definitions: &definitions,
                 now,
             };
