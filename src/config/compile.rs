@@ -4,18 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::ConfigError;
 use super::check::{each, known_scope};
-use super::document::{AuthorizationForwarding, PolicyDocument, ProtocolDocument, Refusals, Risk};
+use super::document::{
+    AuthorizationForwarding, PolicyDocument, ProtocolDocument, Refusals, Risk, ScopeDocument, ServerRequest,
+};
 use super::issuers::issuers;
 use super::parties::{Parties, directory};
 use super::rules::rule_set;
 use super::sessions::{Variables, session_keys};
+use super::{ConfigError, Endpoint, RevocationSource};
 use crate::identity::Directory;
 use crate::json;
 use crate::jwt::{KeySource, TrustedIssuer};
 use crate::limits;
-use crate::mcp::{Revision, RevisionSet};
+use crate::mcp::{ClientFeature, Revision, RevisionSet};
 use crate::oauth::{ResourceMetadata, ResourceUri, ScopeCatalogue, is_scope_token};
 use crate::policy::RuleSet;
 use crate::session::SessionKeys;
@@ -41,32 +43,25 @@ pub struct CompiledPolicy {
     /// Whose tokens are accepted.
     pub issuers: Vec<TrustedIssuer>,
     /// Where the keys of each issuer come from, in the same order.
-    pub key_sources: Vec<(KeySource, Option<KeyFetch>)>,
+    pub key_sources: Vec<(KeySource, Option<Endpoint>)>,
     /// Scopes that no token may carry.
     pub refused_scopes: BTreeSet<String>,
     /// Who may call what.
     pub rules: RuleSet,
     /// What each side of a call may do.
     pub directory: Directory,
+    /// Where the list of those who are cut off comes from, besides those in the directory.
+    pub revocations: Option<RevocationSource>,
     /// Whether a call that the caller would not see in a list is refused as if its target did not exist.
     pub conceals: bool,
+    /// What the upstream may ask of clients.
+    pub server_requests: BTreeSet<ClientFeature>,
     /// Whether the upstream gets the token.
     pub keeps_authorization: bool,
     /// How session identifiers are sealed; without keys there are no sessions.
     pub sessions: SessionKeys,
     /// SHA-256 of the document in canonical form, in hexadecimal.
     pub digest: String,
-}
-
-/// How to fetch a key set.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct KeyFetch {
-    /// Envoy cluster.
-    pub cluster: String,
-    /// `:authority` of the request.
-    pub authority: String,
-    /// `:path` of the request.
-    pub path: String,
 }
 
 impl CompiledPolicy {
@@ -102,6 +97,7 @@ impl CompiledPolicy {
             clients,
             revocation,
             refusals,
+            server_requests,
             rules,
             forwarding,
             sessions,
@@ -112,18 +108,13 @@ impl CompiledPolicy {
         let implied: BTreeMap<String, Vec<String>> =
             scopes.iter().map(|(name, scope)| (name.clone(), scope.implies.clone())).collect();
         let catalogue = scope_catalogue(&implied)?;
-        let initial_scopes = match resource.initial_scopes {
-            Some(names) => {
-                each("resource.initial_scopes", &names, |path, name| known_scope(&catalogue, path, name))?;
-                names
-            }
-            None => scopes.iter().filter(|(_, scope)| scope.risk == Risk::Low).map(|(name, _)| name.clone()).collect(),
-        };
+        let initial_scopes = initial_scopes(resource.initial_scopes, &scopes, &catalogue)?;
         each("refused_scopes", &refused_scopes, |path, name| refused_scope(&catalogue, path, name))?;
         let (issuers, key_sources) = issuers(authentication.jwt, &uri)?;
         let (revisions, max_request_bytes, allowed_origins) = protocol_settings(protocol)?;
         let longest = issuers.iter().map(|issuer| issuer.max_lifetime).max().unwrap_or_default();
-        let directory = directory(Parties { operators, agents, clients, revocation }, &catalogue, &issuers)?;
+        let parties = Parties { operators, agents, clients, revocation };
+        let (directory, revocations) = directory(parties, &catalogue, &issuers)?;
         let rules = rule_set(rules, catalogue, longest)?;
         let metadata = ResourceMetadata {
             resource: uri.as_str(),
@@ -145,11 +136,34 @@ impl CompiledPolicy {
             refused_scopes: refused_scopes.into_iter().collect(),
             rules,
             directory,
+            revocations,
             conceals: refusals == Refusals::Concealed,
             sessions: session_keys(sessions, variables)?,
+            server_requests: server_requests.into_iter().map(client_feature).collect(),
             keeps_authorization: forwarding.authorization == AuthorizationForwarding::Keep,
             digest,
         })
+    }
+}
+
+fn initial_scopes(
+    names: Option<Vec<String>>,
+    scopes: &BTreeMap<String, ScopeDocument>,
+    catalogue: &ScopeCatalogue,
+) -> Result<Vec<String>, ConfigError> {
+    let Some(names) = names else {
+        let low = scopes.iter().filter(|(_, scope)| scope.risk == Risk::Low);
+        return Ok(low.map(|(name, _)| name.clone()).collect());
+    };
+    each("resource.initial_scopes", &names, |path, name| known_scope(catalogue, path, name))?;
+    Ok(names)
+}
+
+const fn client_feature(request: ServerRequest) -> ClientFeature {
+    match request {
+        ServerRequest::Sampling => ClientFeature::Sampling,
+        ServerRequest::Elicitation => ClientFeature::Elicitation,
+        ServerRequest::Roots => ClientFeature::Roots,
     }
 }
 

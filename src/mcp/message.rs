@@ -14,7 +14,7 @@ use crate::json;
 pub struct RequestId<'a>(&'a RawValue);
 
 impl<'a> RequestId<'a> {
-    pub(super) const fn new(raw: &'a RawValue) -> Self {
+    pub(crate) const fn new(raw: &'a RawValue) -> Self {
         Self(raw)
     }
 
