@@ -20,7 +20,7 @@ from conftest import NewGateway
 from support import messages
 from support.demo import Demo, run_demo
 from support.gateway import bearer
-from support.http1 import request
+from support.http1 import Response, request
 from support.messages import Post, stateless
 from support.policy import Policy
 
@@ -267,6 +267,63 @@ def test_a_program_may_what_its_token_says(demo: Demo, client: str) -> None:
     missing_scope: Verdict = (403, "insufficient_scope", ())
     expected = {target: PASSED if target in PROGRAMS[client] else missing_scope for target in TARGETS}
     assert verdicts(demo, demo.token(client)) == expected
+
+
+# --- Lists ------------------------------------------------------------------------------------------------------------
+
+#: In which list a target is, and under which name when not its own.
+LISTS = {"tools": "name", "prompts": "name", "resources": "uri", "resources/templates": "uriTemplate"}
+RESULTS = {"resources/templates": "resourceTemplates"}
+LISTED_AS = {"norg://contacts/CT-1001": "norg://contacts/{contact_id}"}
+
+
+def listed(demo: Demo, token: str) -> set[str]:
+    """Everything that is in some list."""
+    found: set[str] = set()
+    for kind, name in LISTS.items():
+        response = demo.gateway.send(stateless(f"{kind}/list"), token)
+        assert response.status == 200, response
+        result = result_of(response)
+        # Another caller's list is another one.
+        assert result["cacheScope"] == "private"
+        found |= {item[name] for item in result[RESULTS.get(kind, kind)]}
+    return found
+
+
+def result_of(response: Response) -> dict[str, Any]:
+    """The result, in a body of JSON or in an event stream."""
+    text = response.body.decode()
+    if response.header("content-type") == "text/event-stream":
+        text = next(line.removeprefix("data:") for line in text.splitlines() if line.startswith("data:"))
+    return dict(json.loads(text)["result"])
+
+
+def as_listed(targets: set[str]) -> set[str]:
+    """Targets under the names that lists have for them."""
+    return {LISTED_AS.get(target, target) for target in targets}
+
+
+@pytest.mark.parametrize(("person", "agent"), SHOWN)
+def test_every_person_through_every_agent_is_shown_what_the_table_says(demo: Demo, person: str, agent: str) -> None:
+    assert listed(demo, demo.token_for(person, agent)) == as_listed(SHOWN[person, agent])
+
+
+def test_an_agent_by_itself_is_shown_what_it_may(demo: Demo) -> None:
+    shown = listed(demo, demo.token("full-automation-agent"))
+    assert shown == as_listed(AGENTS["full-automation-agent"])
+
+
+@pytest.mark.parametrize("agent", [agent for agent, may in ALONE.items() if not may])
+def test_a_caller_that_may_nothing_at_all_gets_no_lists(demo: Demo, agent: str) -> None:
+    for kind in LISTS:
+        response = demo.gateway.send(stateless(f"{kind}/list"), demo.token(agent))
+        assert response.status == 403
+        assert [failure["side"] for failure in response.error()["data"]["failing_sides"]] == ["person"]
+
+
+@pytest.mark.parametrize("client", PROGRAMS)
+def test_a_program_is_shown_what_it_may(demo: Demo, client: str) -> None:
+    assert listed(demo, demo.token(client)) == as_listed(PROGRAMS[client])
 
 
 # --- What may I do ----------------------------------------------------------------------------------------------------
