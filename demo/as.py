@@ -29,7 +29,13 @@ REFUSED = 3
 
 REVISION = "2026-07-28"
 META = {"io.modelcontextprotocol/protocolVersion": REVISION, "io.modelcontextprotocol/clientCapabilities": {}}
-LISTS = {"tools": "name", "prompts": "name", "resources": "uri"}
+#: Lists by method, with the member of the result that holds the items, and what names an item.
+LISTS = {
+    "tools/list": ("tools", "name"),
+    "prompts/list": ("prompts", "name"),
+    "resources/list": ("resources", "uri"),
+    "resources/templates/list": ("resourceTemplates", "uriTemplate"),
+}
 
 #: Arguments that the demo's server takes, for those who only want to see a verdict.
 SAMPLES: dict[str, dict[str, Any]] = {
@@ -173,13 +179,14 @@ def read_answer(response: Any) -> dict[str, Any]:
     raise Problem("the event stream ended without an answer")
 
 
-def names_in(url: str, token: str, kind: str) -> list[str]:
-    """Everything in one kind of list, all its pages."""
+def names_in(url: str, token: str, method: str) -> list[str]:
+    """Everything in a list, all its pages."""
+    member, naming = LISTS[method]
     names: list[str] = []
     params: dict[str, Any] = {}
     while True:
-        page = ask(url, token, f"{kind}/list", params)
-        names += [str(item[LISTS[kind]]) for item in page[kind]]
+        page = ask(url, token, method, params)
+        names += [str(item[naming]) for item in page[member]]
         if "nextCursor" not in page:
             return names
         params = {"cursor": page["nextCursor"]}
@@ -190,8 +197,9 @@ def names_in(url: str, token: str, kind: str) -> list[str]:
 
 def show_lists(url: str, token: str) -> None:
     """What this caller is shown."""
-    for kind in LISTS:
-        print(f"{kind + ':':11}{', '.join(names_in(url, token, kind)) or 'none'}")
+    for method in LISTS:
+        kind = method.removesuffix("/list") + ":"
+        print(f"{kind:21}{', '.join(names_in(url, token, method)) or 'none'}")
 
 
 def show_call(url: str, token: str, tool: str, arguments: dict[str, Any]) -> None:
