@@ -382,6 +382,39 @@ fn defects_of_steps_and_tenants() -> Vec<Defect> {
     ]
 }
 
+fn defects_of_revocation_lists() -> Vec<Defect> {
+    let list = |changes: Value| {
+        let mut list = json!({"cluster": "revocations", "path": "/list"});
+        list.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        json!({"list": list})
+    };
+    vec![
+        ("/revocation", json!({"people": []}), "revocation.people", "unknown field"),
+        (
+            "/revocation",
+            json!({"subjects": [{"issuer": "https://other", "subject": "a"}]}),
+            "revocation.subjects[0].issuer",
+            "unknown issuer",
+        ),
+        ("/revocation", json!({"subjects": [{"subject": ""}]}), "revocation.subjects[0].subject", "is empty"),
+        ("/revocation", json!({"clients": ["a", ""]}), "revocation.clients[1]", "is empty"),
+        ("/revocation", json!({"token_ids": [""]}), "revocation.token_ids[0]", "is empty"),
+        ("/revocation", json!({"agents": ["nobody"]}), "revocation.agents[0]", "unknown agent role"),
+        ("/revocation", json!({"list": {"cluster": "c"}}), "revocation.list", "missing field `path`"),
+        ("/revocation", json!({"list": {"path": "/list"}}), "revocation.list", "missing field `cluster`"),
+        ("/revocation", list(json!({"url": "x"})), "revocation.list.url", "unknown field"),
+        ("/revocation", list(json!({"cluster": ""})), "revocation.list.cluster", "is empty"),
+        ("/revocation", list(json!({"path": "list"})), "revocation.list.path", "is not a path"),
+        ("/revocation", list(json!({"authority": "a b"})), "revocation.list.authority", "is not a host"),
+        ("/revocation", list(json!({"refresh": "0s"})), "revocation.list.refresh", "out of bounds"),
+        ("/revocation", list(json!({"refresh": "3601s"})), "revocation.list.refresh", "out of bounds"),
+        ("/revocation", list(json!({"refresh": 30})), "revocation.list.refresh", "invalid type"),
+        ("/revocation", list(json!({"max_stale": "29s"})), "revocation.list.max_stale", "out of bounds"),
+        ("/revocation", list(json!({"max_stale": "25h"})), "revocation.list.max_stale", "out of bounds"),
+        ("/revocation", list(json!({"refresh": "10m"})), "revocation.list.max_stale", "out of bounds"),
+    ]
+}
+
 #[test]
 fn with_several_issuers_a_client_names_its_own() {
     let mut document = good();
@@ -427,6 +460,20 @@ fn each_tenant_may_have_a_rule_for_the_same_target() {
 }
 
 #[test]
+fn a_list_of_revocations_is_fetched_often_and_used_for_minutes_unless_told_otherwise() {
+    let compiled = |list: Value| compile(&good_but("/revocation", json!({"list": list}))).unwrap().revocations.unwrap();
+    let list = compiled(json!({"cluster": "idp", "path": "/revoked"}));
+    assert_eq!((list.refresh, list.max_stale), (Seconds::new(30), Seconds::new(300)));
+    assert_eq!(list.endpoint.authority, "idp");
+    let list = compiled(json!({
+        "cluster": "idp", "path": "/revoked", "authority": "idp.test", "refresh": "1s", "max_stale": "1s",
+    }));
+    assert_eq!((list.refresh, list.max_stale), (Seconds::new(1), Seconds::new(1)));
+    assert_eq!(list.endpoint.authority, "idp.test");
+    assert!(compile(&good()).unwrap().revocations.is_none());
+}
+
+#[test]
 fn what_is_wrong_is_said_with_its_place_and_a_remedy() {
     compile(&good()).unwrap();
     let defects = [
@@ -439,9 +486,10 @@ fn what_is_wrong_is_said_with_its_place_and_a_remedy() {
         defects_of_agents(),
         defects_of_clients(),
         defects_of_consents(),
-        defects_of_revocation(),
         defects_of_steps_and_tenants(),
         defects_of_sessions(),
+        defects_of_revocation(),
+        defects_of_revocation_lists(),
     ];
     let told = defects.into_iter().flatten().filter_map(|(pointer, value, path, problem)| {
         let complaint = match compile(&good_but(pointer, value.clone())) {

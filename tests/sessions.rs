@@ -431,7 +431,7 @@ fn a_session_waits_for_the_keys_of_its_caller_too() {
         let request = as_caller(within("POST", &session), &json!({"sub": subject}));
         assert_eq!(run.headers(&request).0, Flow::Hold);
         assert!(run.gateway.keys.install(IssuerIndex::new(0), keys::key_set(&issuer::jwks()), UnixSeconds::new(NOW)));
-        let (_, commands) = run.handle(Event::KeysSettled);
+        let (_, commands) = run.handle(Event::Settled);
         match expected {
             // At once, before the body is there.
             Some(expected) => assert_eq!(refusal(&Outcome::of(commands)), expected),

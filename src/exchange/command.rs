@@ -13,8 +13,8 @@ pub enum Command {
     EditResponseHeaders(HeaderEdits),
     /// Answer in place of the upstream. At most once per exchange.
     Reply(LocalReply),
-    /// Report [`super::Event::KeysSettled`] once the fetch of this issuer's keys has ended.
-    AwaitKeys(IssuerIndex),
+    /// Report [`super::Event::Settled`] once the fetch of this document has ended.
+    Await(Awaited),
     /// Count a decision. Exactly once for an exchange that is decided.
     Decided {
         /// What was decided.
@@ -47,6 +47,15 @@ pub enum Command {
         /// How many.
         count: usize,
     },
+}
+
+/// A document without which a caller cannot be judged.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Awaited {
+    /// The keys of an issuer.
+    Keys(IssuerIndex),
+    /// The list of those who were cut off.
+    Revocations,
 }
 
 /// What was decided.

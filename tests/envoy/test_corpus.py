@@ -127,6 +127,24 @@ def test_envoy_decides_as_the_corpus_says(gateways: dict[Path, Gateway], path: P
         assert gateway.upstream.saw_nothing(seconds=0.01)
 
 
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in sorted(CORPUS.glob("*.json"))])
+def test_envoys_log_has_the_reason_and_the_failing_sides(gateways: dict[Path, Gateway], path: Path) -> None:
+    """Where the answer conceals the sides, the log names them all the same; which ones, the library's tests say."""
+    gateway = gateways[path]
+    answered = [case for case in theme(path)["cases"] if case["expect"]["verdict"] != "allow"]
+    time.sleep(0.3)  # For what was sent before to be flushed.
+    before = len(gateway.logged(0))
+    for case in answered:
+        gateway.send(post_of(case))
+    logged = [line["details"] for line in gateway.logged(before + len(answered))[before:]]
+    concealed = [details.split("{")[0] if theme(path)["policy"].get("refusals") else details for details in logged]
+    expected = [logged_reason(case["expect"]) for case in answered]
+    if theme(path)["policy"].get("refusals"):
+        expected = [reason.split("{")[0] for reason in expected]
+        assert all("{" in details for details in logged if details.startswith("not_permitted"))
+    assert sorted(concealed) == sorted(expected)
+
+
 def test_the_corpus_is_there() -> None:
     """No file, no case, no failure: that must not pass for success."""
-    assert len(cases()) > 250
+    assert len(cases()) > 700

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use toolgate::config::CompiledPolicy;
 use toolgate::exchange::{Command, DecisionId, Event, Exchange, Flow, HeaderEdits, Surroundings, Verdict};
 use toolgate::http::{HeaderList, LocalReply};
-use toolgate::identity::{Definitions, Peer, Principal, RevocationList};
+use toolgate::identity::{Definitions, Peer, Principal, RevocationFeed};
 use toolgate::jwt::{KeyRing, PureRust, TokenCache};
 use toolgate::units::UnixSeconds;
 
@@ -61,7 +61,7 @@ pub(crate) struct Gateway {
     pub(crate) keys: KeyRing,
     pub(crate) tokens: TokenCache<Principal>,
     pub(crate) definitions: Definitions,
-    pub(crate) revoked: Option<RevocationList>,
+    pub(crate) revoked: Option<RevocationFeed>,
     pub(crate) peer: Peer,
     pub(crate) now: UnixSeconds,
 }
@@ -71,7 +71,8 @@ impl Gateway {
         let policy = compile(policy, keys);
         let keys = KeyRing::new(policy.key_sources.iter().map(|(source, _)| source.clone()));
         let (tokens, definitions) = (TokenCache::new(), policy.directory.pinned_definitions());
-        Self { policy, keys, tokens, definitions, revoked: None, peer: Peer::default(), now: UnixSeconds::new(NOW) }
+        let revoked = policy.revocations.as_ref().map(|source| RevocationFeed::new(source.refresh, source.max_stale));
+        Self { policy, keys, tokens, definitions, revoked, peer: Peer::default(), now: UnixSeconds::new(NOW) }
     }
 
     pub(crate) fn begin(&mut self) -> Run<'_> {
@@ -141,7 +142,7 @@ impl Outcome {
                 Command::Decided { verdict, reason } => decided.push((verdict, reason)),
                 Command::EditRequestHeaders(edits) => results.push(Ok(edits)),
                 Command::Reply(reply) => results.push(Err(reply)),
-                Command::AwaitKeys(_)
+                Command::Await(_)
                 | Command::EditResponseHeaders(_)
                 | Command::UpstreamRefused
                 | Command::UpstreamUnusable { .. }
