@@ -10,7 +10,6 @@ use super::document::{
 };
 use super::issuers::issuers;
 use super::parties::{Parties, directory};
-use super::revocation::revocation as revocation_of;
 use super::rules::rule_set;
 use super::sessions::{Variables, session_keys};
 use super::{ConfigError, Endpoint, RevocationSource};
@@ -114,10 +113,8 @@ impl CompiledPolicy {
         let (issuers, key_sources) = issuers(authentication.jwt, &uri)?;
         let (revisions, max_request_bytes, allowed_origins) = protocol_settings(protocol)?;
         let longest = issuers.iter().map(|issuer| issuer.max_lifetime).max().unwrap_or_default();
-        let parties = Parties { operators, agents, clients };
-        let mut directory = directory(parties, &catalogue, &issuers)?;
-        let (revoked, revocations) = revocation_of(revocation, &issuers, &directory)?;
-        directory.revoked = revoked;
+        let parties = Parties { operators, agents, clients, revocation };
+        let (directory, revocations) = directory(parties, &catalogue, &issuers)?;
         let rules = rule_set(rules, catalogue, longest)?;
         let metadata = ResourceMetadata {
             resource: uri.as_str(),

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::ConfigError;
 use super::check::{each, non_empty};
 use super::document::{
-    AgentDocument, ClientDocument, ConsentDocument, OperatorDocument, SourceDocument, WithoutPerson,
+    AgentDocument, ClientDocument, ConsentDocument, OperatorDocument, RevocationDocument, SourceDocument, WithoutPerson,
 };
+use super::revocation::revocation as revocation_of;
+use super::{ConfigError, RevocationSource};
 use crate::identity::{Agent, Client, Consent, Directory, Operator, RoleMatch, Source};
 use crate::jwt::TrustedIssuer;
 use crate::oauth::{ScopeCatalogue, ScopeSet};
@@ -17,21 +18,25 @@ pub(super) struct Parties {
     pub(super) operators: Option<BTreeMap<String, OperatorDocument>>,
     pub(super) agents: Option<BTreeMap<String, AgentDocument>>,
     pub(super) clients: Option<BTreeMap<String, ClientDocument>>,
+    pub(super) revocation: RevocationDocument,
 }
 
+/// The tables, and where more revocations come from.
 pub(super) fn directory(
     parties: Parties,
     scopes: &ScopeCatalogue,
     issuers: &[TrustedIssuer],
-) -> Result<Directory, ConfigError> {
-    let Parties { operators, agents, clients } = parties;
+) -> Result<(Directory, Option<RevocationSource>), ConfigError> {
+    let Parties { operators, agents, clients, revocation } = parties;
     let names = Names { scopes, issuers };
     let operators = operators.map(|documents| operators_of(documents, names)).transpose()?;
     let agents = agents.map(|documents| agents_of(documents, names)).transpose()?;
     let mut directory = Directory { operators, agents, ..Directory::default() };
     let clients = clients.map(|documents| clients_of(documents, names, &directory)).transpose()?;
     directory.clients = clients;
-    Ok(directory)
+    let (revoked, source) = revocation_of(revocation, issuers, &directory)?;
+    directory.revoked = revoked;
+    Ok((directory, source))
 }
 
 /// What the tables may refer to.

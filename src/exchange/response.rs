@@ -30,10 +30,10 @@ pub(super) struct Forwarded {
     pub(super) principal: Rc<Principal>,
     /// From where.
     pub(super) peer: Peer,
-    /// What the answer may say about a session.
-    pub(super) session: session::Expected,
     /// For what.
     pub(super) asked: Asked,
+    /// What the answer may say about a session.
+    pub(super) session: session::Expected,
 }
 
 /// What a request asked for, as far as its answer must be understood.
