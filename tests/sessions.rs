@@ -9,6 +9,7 @@
     reason = "a test that cannot go on has failed"
 )]
 #![expect(clippy::arithmetic_side_effects, reason = "the numbers are in the test")]
+#![expect(clippy::string_slice, reason = "identifiers are ASCII")]
 
 mod support {
     #[expect(dead_code, reason = "sessions need a part of it")]

@@ -287,7 +287,11 @@ fn the_connection_is_judged_with_each_request() {
         assert_eq!(gateway.send(&request).reason, reason, "{:?}", gateway.peer);
     }
     assert!(gateway.policy.directory.asks_for_sources());
-    assert!(!Gateway::new(policy(), Keys::Inline).policy.directory.asks_for_sources());
+    let mut anywhere = full();
+    anywhere["clients"].as_object_mut().unwrap().remove("mesh");
+    for policy in [policy(), anywhere] {
+        assert!(!Gateway::new(policy, Keys::Inline).policy.directory.asks_for_sources());
+    }
 }
 
 #[test]

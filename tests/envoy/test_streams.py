@@ -237,7 +237,7 @@ def test_many_idle_streams_end_with_their_tokens(gateway: Gateway, upstream: Rec
     connections = [http1.Connection(gateway.port) for _ in range(150)]
     with gateway.upstream.replying(endless(60)):
         for connection in connections:
-            headers = [("Host", "127.0.0.1"), *bearer(token), *LIST.list(), length]
+            headers = [("Host", f"127.0.0.1:{gateway.port}"), *bearer(token), *LIST.list(), length]
             connection.send(head("POST", "/mcp", headers) + LIST.body)
         assert [connection.response_head()[0] for connection in connections] == [200] * len(connections)
         for connection in connections:
