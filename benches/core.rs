@@ -24,10 +24,10 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use toolgate::exchange::Flow;
-use toolgate::identity::{Peer, Principal};
+use toolgate::identity::{Peer, Principal, Revoked};
 use toolgate::jwt::{KeyRing, PureRust, TokenCache};
 use toolgate::limits;
-use toolgate::mcp::{Body, Call, Revision, Target};
+use toolgate::mcp::{Body, Call, ClientCapabilities, Revision, Target};
 use toolgate::policy::{AccessRequest, Condition, Decision, Inputs, Known, Place, Subject, decide};
 use toolgate::units::UnixSeconds;
 
@@ -57,12 +57,22 @@ fn decisions(criterion: &mut Criterion) {
             let mut definitions = directory.pinned_definitions();
             (0..count).for_each(|number| definitions.note(&format!("tool_{number:05}"), [0; 32]));
             let revoked = directory.revoked.clone();
-            let revoked = Some(&revoked);
-            let subject = Subject { principal: &principal, peer: &peer, revoked, definitions: &definitions, now };
+            let subject = Subject {
+                principal: &principal,
+                peer: &peer,
+                revoked: Revoked::Listed(&revoked),
+                definitions: &definitions,
+                now,
+            };
             let arguments = RawValue::from_string(r#"{"filter":{"tenant":"acme"},"text":"hello"}"#.to_owned()).unwrap();
             for (kind, tool) in [("exact", format!("tool_{:05}", count / 2)), ("unnamed", "another_tool".to_owned())] {
-                let call =
-                    Call { revision: Revision::V2025_11_25, method: None, target: Target::Tool(tool.into()), id: None };
+                let call = Call {
+                    revision: Revision::V2025_11_25,
+                    method: None,
+                    target: Target::Tool(tool.into()),
+                    id: None,
+                    capabilities: ClientCapabilities::default(),
+                };
                 let request = AccessRequest { subject, calls: &[call], arguments: &|_| Some(&arguments) };
                 assert_eq!(matches!(decide(rules, directory, request), Decision::Permit(_)), kind == "exact");
                 group.bench_function(BenchmarkId::new(format!("{kind}, {name}"), count), |bencher| {
@@ -207,7 +217,7 @@ fn conditions(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| bencher.iter(|| condition.evaluate(black_box(&inputs))));
     }
     let largest = json!({"l": vec![0; 8000]}).to_string();
-    let within = json!({"l": (0..140).collect::<Vec<_>>()}).to_string();
+    let within = json!({"l": (0..80).collect::<Vec<_>>()}).to_string();
     for (name, text, arguments) in [
         ("largest list", "arguments.l.size() > 500", &largest),
         ("nested, just within the bound", "arguments.l.all(a, arguments.l.exists(b, a == b - 200) || true)", &within),

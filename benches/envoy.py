@@ -214,8 +214,9 @@ def run(rounds: int, seconds: float) -> dict[str, dict[str, dict[str, float]]]:
     """Starts both Envoys and measures every size."""
     key = RSAKey.generate_key(2048)
     resource, now = "https://gateway.test/mcp", int(time.time())
-    names = {"iss": ISSUER, "aud": resource, "sub": "u-7", "client_id": "bench", "scope": "norg:contacts:read"}
-    claims = {**names, "iat": now, "exp": now + 3600}
+    # A person through an agent, so that every side is asked.
+    names = {"iss": ISSUER, "aud": resource, "sub": "scheduler", "client_id": "demo-booking-agent"}
+    claims = {**names, "roles": ["schedulers"], "scope": "norg:contacts:read", "iat": now, "exp": now + 3600}
     token = jwt.encode({"alg": "RS256", "kid": "bench", "typ": "at+jwt"}, claims, key)
     *variant_ports, admin, upstream, upstream_admin = free_ports(len(VARIANTS) + 3)
     ports = dict(zip(VARIANTS, variant_ports, strict=True))

@@ -1,9 +1,10 @@
 """A development identity provider. FOR DEVELOPMENT ONLY: never run it in production, never bind it to a network.
 
-It hands a token for any of its people to whoever asks (`/dev/login` knows no password), tells its clients' secrets
-(`/dev/clients`), and rotates its keys on request (`/dev/rotate`). Therefore it binds to loopback only, answers only
-to loopback names (a web page that rebinds its own name to 127.0.0.1 is turned away), and keeps its keys and secrets
-in memory: they are new at every start.
+It hands a token for any of its people to whoever asks (`/dev/login` knows no password and believes what it is told
+about how somebody signed in), tells who there is and its clients' secrets (`/dev/people`, `/dev/clients`), and rotates
+its keys on request (`/dev/rotate`). Therefore it binds to loopback only, answers only to loopback names (a web page
+that rebinds its own name to 127.0.0.1 is turned away), and keeps its keys and secrets in memory: they are new at every
+start.
 
 The rest behaves like a real one: RFC 8414 metadata, RFC 7517 keys, RFC 6749 client credentials, RFC 8693 token
 exchange, RFC 8707 resource indicators, RFC 9068 access tokens. Two form parameters of `/token` are extensions for
@@ -44,6 +45,7 @@ warnings.filterwarnings("ignore", "EdDSA is deprecated", SecurityWarning)
 LIFETIME = 15 * 60
 LONGEST_LIFETIME = 24 * 60 * 60
 LOGIN_LIFETIME = 5 * 60
+OLDEST_LOGIN = 30 * 24 * 60 * 60
 KEY_OVERLAP = 2 * 60
 
 CLIENT_CREDENTIALS = "client_credentials"
@@ -64,12 +66,21 @@ SCOPES = (
 )
 
 CLIENT_SCOPES = {
+    # Programs that act for themselves: what they may do is what this provider gives them.
     "reader": ("norg:contacts:read", "norg:ads:read"),
     "messaging": ("norg:contacts:read", "norg:messaging:write"),
     "booking": ("norg:contacts:read", "norg:booking:write", "norg:booking:modify"),
     "full": SCOPES,
     "none": (),
+    # Agents that people use. They get every scope, so that it is the policy that tells people and agents apart.
+    "messaging-agent": SCOPES,
+    "booking-agent": SCOPES,
+    "full-automation-agent": SCOPES,
 }
+
+# How and what for somebody signed in (OpenID Connect Core section 2; `purpose` is the demo's own). A real provider
+# knows; this one is told at /dev/login. The access token has the same.
+LOGIN_CLAIMS = ("acr", "amr", "auth_time", "purpose")
 
 NEW_KEY: dict[str, Callable[[KeyParameters], Key]] = {
     "RS256": lambda parameters: RSAKey.generate_key(2048, parameters, auto_kid=True),
@@ -84,6 +95,8 @@ class Person:
 
     subject: str
     roles: tuple[str, ...]
+    groups: tuple[str, ...]
+    department: str
     tenant_id: str = "tenant-norg"
 
     @property
@@ -91,14 +104,25 @@ class Person:
         """Role-named, like the person."""
         return f"{self.subject}@norg.example"
 
+    def describe(self) -> dict[str, Any]:
+        """What the provider knows of the person, as its tokens and `/dev/people` say it."""
+        return {
+            "email": self.email,
+            "roles": list(self.roles),
+            "groups": list(self.groups),
+            "department": self.department,
+            "tenant_id": self.tenant_id,
+        }
+
 
 PEOPLE = {
     person.subject: person
     for person in (
-        Person("campaign-manager", ("campaign-managers",)),
-        Person("scheduler", ("schedulers",)),
-        Person("analyst", ("analysts",)),
-        Person("administrator", ("administrators", "campaign-managers", "schedulers")),
+        Person("administrator", ("automation-admins",), ("/norg/operations/automation",), "operations"),
+        Person("campaign-manager", ("campaign-managers",), ("/norg/marketing/campaigns",), "marketing"),
+        Person("scheduler", ("schedulers",), ("/norg/front-desk",), "front-desk"),
+        Person("analyst", ("analysts",), ("/norg/marketing/analytics",), "marketing"),
+        Person("compliance-reviewer", ("compliance-reviewers",), ("/norg/compliance",), "compliance"),
     )
 }
 
@@ -187,6 +211,7 @@ class IdentityProvider:
                 Route("/dev/login", self.login, methods=["POST"]),
                 Route("/dev/rotate", self.rotate, methods=["POST"]),
                 Route("/dev/clients", self.list_clients),
+                Route("/dev/people", self.list_people),
             ],
             middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])],
             exception_handlers={OAuthError: refuse},
@@ -238,7 +263,7 @@ class IdentityProvider:
         person = PEOPLE.get(str(form.get("person", "")))
         if person is None:
             raise OAuthError("invalid_request", f"person must be one of {', '.join(PEOPLE)}")
-        claims = self._registered_claims(person.subject, [self.issuer], LOGIN_LIFETIME)
+        claims = self._registered_claims(person.subject, [self.issuer], LOGIN_LIFETIME) | login_claims(form)
         return no_store(
             {
                 "subject_token": self.keys.sign("RS256", "JWT", claims),
@@ -255,6 +280,10 @@ class IdentityProvider:
     async def list_clients(self, request: Request) -> Response:
         """Development only: the clients with their secrets, for scripts that were not there at the start."""
         return no_store({name: client.describe() for name, client in self.clients.items()})
+
+    async def list_people(self, request: Request) -> Response:
+        """Development only: everyone who can be logged in."""
+        return no_store({name: person.describe() for name, person in PEOPLE.items()})
 
     def _authenticate(self, request: Request, form: FormData) -> Client:
         """client_secret_basic or client_secret_post, not both (RFC 6749 section 2.3)."""
@@ -274,17 +303,13 @@ class IdentityProvider:
         """Claims of a person who uses the client: the subject token says who, the client says through what."""
         if form.get("subject_token_type") not in (JWT_TOKEN, ACCESS_TOKEN):
             raise OAuthError("invalid_request", f"subject_token_type must be {JWT_TOKEN}")
-        person = self._person_of(str(form.get("subject_token", "")))
-        return {
-            "sub": person.subject,
-            "email": person.email,
-            "roles": list(person.roles),
-            "tenant_id": person.tenant_id,
-            "act": {"sub": client.client_id},
-        }
+        login = self._login_of(str(form.get("subject_token", "")))
+        person = PEOPLE[login["sub"]]
+        signed_in = {name: login[name] for name in LOGIN_CLAIMS if name in login}
+        return {"sub": person.subject, **person.describe(), **signed_in, "act": {"sub": client.client_id}}
 
-    def _person_of(self, subject_token: str) -> Person:
-        """The person that `/dev/login` made this token for."""
+    def _login_of(self, subject_token: str) -> dict[str, Any]:
+        """The claims that `/dev/login` wrote into this token."""
         expected = jwt.JWTClaimsRegistry(
             iss={"essential": True, "value": self.issuer},
             aud={"essential": True, "value": self.issuer},
@@ -292,12 +317,12 @@ class IdentityProvider:
             sub={"essential": True, "values": list(PEOPLE)},
         )
         try:
-            claims = self.keys.verify(subject_token).claims
+            claims: dict[str, Any] = self.keys.verify(subject_token).claims
             expected.validate(claims)
         except (JoseError, ValueError) as error:
             # RFC 8693 section 2.2.2 wants this code for a subject token that is not accepted.
             raise OAuthError("invalid_request", "subject_token is not valid") from error
-        return PEOPLE[claims["sub"]]
+        return claims
 
     def _access_token(self, form: FormData, client: Client, claims: dict[str, Any]) -> dict[str, Any]:
         """RFC 9068, wrapped in a token response."""
@@ -340,6 +365,20 @@ def requested_resources(form: FormData) -> list[str]:
         if not urlsplit(resource).scheme or "#" in resource:
             raise OAuthError("invalid_target", "resource must be an absolute URI without a fragment")
     return resources
+
+
+def login_claims(form: FormData) -> dict[str, Any]:
+    """How somebody signed in, by `acr`, `amr` (several separated by blanks), `auth_time` and `purpose`.
+
+    `auth_time` is an age in seconds here and a time in the token. By default somebody signs in right now, which is all
+    that is known about it.
+    """
+    age = str(form.get("auth_time", 0))
+    if not (age.isdecimal() and int(age) <= OLDEST_LOGIN):
+        raise OAuthError("invalid_request", f"auth_time must be an age of 0 to {OLDEST_LOGIN} seconds")
+    named = {name: str(form[name]) for name in ("acr", "purpose") if form.get(name)}
+    methods = str(form.get("amr", "")).split()
+    return {"auth_time": int(time.time()) - int(age), **named} | ({"amr": methods} if methods else {})
 
 
 def requested_lifetime(form: FormData) -> int:

@@ -6,6 +6,8 @@ in front of it; describes them in target/demo/demo.json; prints commands to past
 
 import argparse
 import json
+import os
+import shlex
 import signal
 import sys
 import time
@@ -92,7 +94,9 @@ def start(children: Stack, policy: stack.Document, ports: Ports, upstream: Addre
     rendered = stack.render_envoy_config(policy, ports, upstream=upstream, wasm=wasm.resolve(), access_log=access_log)
     stack.write_atomically(config, stack.dump_document(rendered))
     access_log.unlink(missing_ok=True)
-    children.start("envoy", stack.envoy_command(config))
+    # Sessions outlive a restart for those who set a key themselves.
+    session_key = os.environ.get(stack.SESSION_KEY) or stack.new_session_key()
+    children.start("envoy", stack.envoy_command(config), {stack.SESSION_KEY: session_key})
     ready, endpoint = f"http://{LOOPBACK}:{ports.admin}/ready", mcp_url(policy, ports)
     children.wait_until("Envoy is ready", lambda: stack.http_status(ready) == 200)
     # Envoy being ready is not enough to know: what counts is that nobody gets past it without a token.
@@ -107,15 +111,20 @@ def mcp_url(policy: stack.Document, ports: Ports) -> str:
 def describe(policy: stack.Document, ports: Ports) -> dict[str, Any]:
     """What scripts need to know; other tools rely on these names."""
     issuer = f"http://{LOOPBACK}:{ports.identity_provider}"
-    with urllib.request.urlopen(f"{issuer}/dev/clients", timeout=5) as response:
-        clients = json.load(response)
+
+    def known(what: str) -> Any:
+        with urllib.request.urlopen(f"{issuer}/dev/{what}", timeout=5) as response:
+            return json.load(response)
+
     return {
         "mcp_url": mcp_url(policy, ports),
         "resource": stack.resource_uri(policy),
         "envoy_admin_url": f"http://{LOOPBACK}:{ports.admin}",
         "issuer": issuer,
         "token_endpoint": f"{issuer}/token",
-        "clients": clients,
+        "login_endpoint": f"{issuer}/dev/login",
+        "clients": known("clients"),
+        "people": known("people"),
     }
 
 
@@ -144,7 +153,24 @@ def curl_token(demo: dict[str, Any], client: str) -> str:
     )
 
 
-def guide(demo: dict[str, Any], *, demo_tools: bool) -> str:
+def as_somebody(description: Path) -> list[tuple[str, str]]:
+    """The same server for people who use agents, by the helper that logs them in."""
+    # The command is pasted somewhere, so it must not depend on where that is.
+    program = f"python3 {shlex.quote(str(stack.ROOT / 'demo' / 'as.py'))}"
+    where = "" if description == DIRECTORY / "demo.json" else f" --demo {shlex.quote(str(description))}"
+    commands = [
+        ("A person through an agent: what a scheduler sees through the booking agent", "scheduler booking-agent"),
+        ("The same person through the messaging agent", "scheduler messaging-agent"),
+        ("Another person through the same agent", "analyst messaging-agent"),
+        ("A call that both may make", "scheduler booking-agent create_booking"),
+        ("403: neither the person nor the agent may, and each is named", "analyst booking-agent send_message"),
+        ("403: the person may, the agent may not", "campaign-manager booking-agent send_message"),
+        ("403: the agent by itself, as it may only act for people", "nobody booking-agent create_booking"),
+    ]
+    return [(title, f"{program} {command}{where}") for title, command in commands]
+
+
+def guide(demo: dict[str, Any], description: Path, *, demo_tools: bool) -> str:
     """Commands to paste. Tools are only named when they are known to exist."""
     url = demo["mcp_url"]
     scheme_and_host, path = url[: url.index("/", 8)], url[url.index("/", 8) :].rstrip("/")
@@ -160,7 +186,7 @@ def guide(demo: dict[str, Any], *, demo_tools: bool) -> str:
         ("401: no token", curl_call(url, "tools/list", {}, None)),
         ("A token for the booking client (others: see demo.json)", curl_token(demo, "booking")),
         ("The tools that this token may use", curl_call(url, "tools/list", {}, "TOKEN")),
-        *(tools if demo_tools else []),
+        *([*tools, *as_somebody(description)] if demo_tools else []),
         ("What Toolgate counted", f"curl -s '{demo['envoy_admin_url']}/stats?filter=toolgate'"),
     ]
     return "\n\n".join(f"# {title}\n{command}" for title, command in steps)
@@ -189,7 +215,7 @@ def run(arguments: argparse.Namespace) -> None:
             start(children, policy, ports, arguments.upstream, wasm)
             demo = describe(policy, ports)
             stack.write_atomically(description, json.dumps(demo, indent=2) + "\n")
-            print(guide(demo, demo_tools=not (arguments.policy or arguments.upstream)))
+            print(guide(demo, description, demo_tools=not (arguments.policy or arguments.upstream)))
             if demo["issuer"] not in stack.trusted_issuers(policy):
                 print(f"\nNote: this policy does not trust {demo['issuer']}, so the demo's tokens will be refused.")
             if arguments.upstream and not stack.listening(arguments.upstream):

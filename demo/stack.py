@@ -4,9 +4,11 @@ Three things: an Envoy configuration that is derived from the reference one, a s
 die together, and questions about ports and readiness.
 """
 
+import base64
 import copy
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -30,6 +32,8 @@ REFERENCE_CONFIG = ROOT / "envoy" / "envoy.yaml"
 DEMO_POLICY = ROOT / "envoy" / "policies" / "demo.yaml"
 FILTER = ROOT / "target" / "wasm32-wasip1" / "release" / "toolgate.wasm"
 LOOPBACK = "127.0.0.1"
+#: The environment variable with the key that binds sessions to their callers; envoy.yaml hands it on to the module.
+SESSION_KEY = "TOOLGATE_SESSION_KEY"
 
 Document = dict[str, Any]
 
@@ -224,6 +228,11 @@ def envoy_command(config: Path) -> list[str]:
     ]
 
 
+def new_session_key() -> str:
+    """A random key, as `openssl rand -base64 32` makes them. It belongs into the environment and into no file."""
+    return base64.b64encode(secrets.token_bytes(32)).decode()
+
+
 def identity_provider_command(ports: Ports, resource: str) -> list[str]:
     """The development identity provider, whose tokens are for this resource unless another is asked for."""
     script = ROOT / "demo" / "identity_provider.py"
@@ -272,14 +281,18 @@ class Stack:
     ) -> None:
         self.close()
 
-    def start(self, name: str, command: list[str]) -> None:
-        """Start a child in a process group of its own, so that a Ctrl-C reaches it through us, in order."""
+    def start(self, name: str, command: list[str], environment: dict[str, str] | None = None) -> None:
+        """Start a child in a process group of its own, so that a Ctrl-C reaches it through us, in order.
+
+        What `environment` has comes on top of our own.
+        """
         log = self.directory / f"{name}.log"
         with log.open("wb") as output:
             try:
                 process = subprocess.Popen(
                     command,
                     cwd=ROOT,
+                    env=os.environ | (environment or {}),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,

@@ -6,6 +6,7 @@
 //! filter/    host callbacks ──► exchange::Event        commands ──► host calls        (the only proxy-wasm code)
 //!                                    │                     ▲
 //! exchange/  headers ─► oauth, jwt ─► identity::Principal  │
+//!            session ids ─► session::SessionKeys          │
 //!            body ────► mcp::Body ──► mcp::Call ──► policy::decide ─► Permit | Denial
 //! config/    document ─► CompiledPolicy, which all of the above are held against
 //! ```
@@ -24,6 +25,8 @@ pub mod mcp;
 pub mod oauth;
 pub mod pattern;
 pub mod policy;
+pub mod polled;
+pub mod session;
 pub mod units;
 
 #[cfg(all(feature = "filter", target_arch = "wasm32", target_os = "wasi"))]

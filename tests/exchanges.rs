@@ -17,11 +17,12 @@ mod support {
 }
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use serde_json::{Value, json};
-use toolgate::exchange::{Command, Event, Flow, HeaderEdits, Verdict};
+use toolgate::exchange::{Awaited, Command, Event, Flow, HeaderEdits, Verdict};
 use toolgate::http::{HeaderList, LocalReply};
-use toolgate::identity::Peer;
+use toolgate::identity::{FetchedList, Peer, RevocationList};
 use toolgate::jwt::IssuerIndex;
 use toolgate::limits;
 use toolgate::units::{Seconds, UnixSeconds};
@@ -29,6 +30,7 @@ use toolgate::units::{Seconds, UnixSeconds};
 use support::gateway::{
     Gateway, ID, Keys, Outcome, Request, Run, call, compile, header, json_body, policy, token, token_with,
 };
+use support::issuer::NOW;
 use support::{issuer, keys};
 
 const METADATA_PATH: &str = "/.well-known/oauth-protected-resource/mcp";
@@ -53,7 +55,7 @@ struct Phase {
     reach: fn(&mut Run<'_>),
 }
 
-const PHASES: [Phase; 5] = [
+const PHASES: [Phase; 9] = [
     Phase { name: "nothing seen", keys: Keys::Inline, reach: |_| {} },
     Phase { name: "headers seen", keys: Keys::Inline, reach: |run| assert_eq!(run.headers(&allowed()).0, Flow::Hold) },
     Phase {
@@ -74,7 +76,40 @@ const PHASES: [Phase; 5] = [
         keys: Keys::Inline,
         reach: |run| assert_eq!(run.headers(&allowed().without("authorization")).0, Flow::Hold),
     },
+    Phase { name: "holding a list", keys: Keys::Inline, reach: |run| assert_eq!(list_comes(run, JSON).0, Flow::Hold) },
+    Phase { name: "streaming", keys: Keys::Inline, reach: |run| assert_eq!(list_comes(run, EVENTS).0, Flow::Pass) },
+    Phase {
+        name: "answered",
+        keys: Keys::Inline,
+        reach: |run| {
+            run.headers(&allowed());
+            run.complete(call("read").to_string().as_bytes());
+            assert_eq!(run.answer(&[(":status", "200"), ("content-type", JSON)]), (Flow::Pass, Vec::new()));
+        },
+    },
+    Phase {
+        name: "finished",
+        keys: Keys::Inline,
+        reach: |run| {
+            list_comes(run, EVENTS);
+            assert_eq!(run.handle(Event::ResponseChunk { bytes: b"", end_of_stream: true }).0, Flow::Pass);
+        },
+    },
 ];
+
+const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream";
+
+fn list_request() -> Value {
+    json!({"jsonrpc": "2.0", "id": "l-1", "method": "tools/list"})
+}
+
+/// Sends a request for a list and the headers of an answer of that type.
+fn list_comes(run: &mut Run<'_>, content_type: &str) -> (Flow, Vec<Command>) {
+    run.headers(&Request::post("read", &list_request()));
+    assert_eq!(run.complete(list_request().to_string().as_bytes()).0, Flow::Pass);
+    run.answer(&[(":status", "200"), ("content-type", content_type)])
+}
 
 /// The commands of one event in short: what is decided, and what the host is told to do.
 fn in_short(commands: &[Command]) -> String {
@@ -84,23 +119,32 @@ fn in_short(commands: &[Command]) -> String {
             Command::EditRequestHeaders(_) => "edit request".to_owned(),
             Command::EditResponseHeaders(_) => "edit response".to_owned(),
             Command::Reply(reply) => format!("reply {}", reply.status),
-            Command::AwaitKeys(issuer) => format!("await keys {}", issuer.get()),
+            Command::Await(Awaited::Keys(issuer)) => format!("await keys {}", issuer.get()),
+            Command::Await(Awaited::Revocations) => "await revocations".to_owned(),
             Command::Decided { verdict, reason } => format!("{} {reason}", verdict.name()),
             Command::UpstreamRefused => "upstream refused".to_owned(),
+            Command::UpstreamUnusable { reason, .. } => format!("upstream {reason}"),
+            Command::ReplaceResponseBody(body) => format!("body {}", String::from_utf8_lossy(body)),
+            Command::WatchAnswer(until) => format!("watch until {}", until.get()),
+            Command::CutOff { reason } => format!("cut off {reason}"),
+            Command::Withheld { what, count } => format!("{count} {what}"),
         })
         .collect();
     words.join(", ")
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn every_phase_has_an_answer_to_every_event() {
     use Flow::{Hold, Pass};
     let body = call("read").to_string();
     let ok = || HeaderList::from_iter([(":status", "200")]);
     let broken = "deny host_failure, reply 503";
     let permitted = "edit request, allow permitted";
-    type Row<'a> = (&'a str, Box<dyn Fn() -> Event<'a> + 'a>, [(Flow, &'a str); 5]);
-    let table: [Row<'_>; 6] = [
+    let (refused, cut) = ((Hold, "reply 502"), (Hold, "cut off host_failure"));
+    let (held, passed) = ((Hold, ""), (Pass, ""));
+    type Row<'a> = (&'a str, Box<dyn Fn() -> Event<'a> + 'a>, [(Flow, &'a str); 9]);
+    let table: [Row<'_>; 10] = [
         (
             "request headers",
             Box::new(|| Event::RequestHeaders {
@@ -108,32 +152,48 @@ fn every_phase_has_an_answer_to_every_event() {
                 end_of_stream: false,
                 peer: Peer::default(),
             }),
-            [(Hold, ""), (Hold, broken), (Hold, broken), (Hold, "reply 502"), (Hold, "")],
+            [held, (Hold, broken), (Hold, broken), refused, held, refused, cut, cut, held],
         ),
         (
             "body progress",
             Box::new(|| Event::RequestBody { buffered: 10 }),
-            [(Hold, broken), (Hold, ""), (Hold, ""), (Pass, ""), (Hold, "")],
+            [(Hold, broken), held, held, passed, held, passed, passed, passed, held],
         ),
         (
             "request complete",
             Box::new(|| Event::RequestComplete { body: body.as_bytes() }),
-            [(Hold, broken), (Pass, permitted), (Hold, ""), (Pass, ""), (Hold, "")],
+            [(Hold, broken), (Pass, permitted), held, passed, held, passed, passed, passed, held],
         ),
         (
-            "keys settled",
-            Box::new(|| Event::KeysSettled),
-            [(Hold, broken), (Hold, ""), (Hold, "deny keys_unavailable, reply 503"), (Hold, ""), (Hold, "")],
+            "settled",
+            Box::new(|| Event::Settled),
+            [(Hold, broken), held, (Hold, "deny keys_unavailable, reply 503"), held, held, held, held, held, held],
         ),
         (
             "response headers",
-            Box::new(|| Event::ResponseHeaders { headers: ok() }),
-            [(Pass, ""), (Pass, ""), (Pass, ""), (Pass, ""), (Pass, "")],
+            Box::new(|| Event::ResponseHeaders { headers: ok(), end_of_stream: false }),
+            [passed, passed, passed, passed, passed, refused, cut, cut, held],
         ),
+        (
+            "answer progress",
+            Box::new(|| Event::ResponseBody { buffered: 10 }),
+            [(Hold, broken), (Hold, broken), (Hold, broken), refused, passed, held, cut, passed, held],
+        ),
+        (
+            "answer complete",
+            Box::new(|| Event::ResponseComplete { body: br#"{"jsonrpc":"2.0","id":1,"result":{}}"# }),
+            [(Hold, broken), (Hold, broken), (Hold, broken), refused, passed, passed, cut, passed, held],
+        ),
+        (
+            "part of the answer",
+            Box::new(|| Event::ResponseChunk { bytes: b": c\n", end_of_stream: false }),
+            [(Hold, broken), (Hold, broken), (Hold, broken), refused, passed, refused, passed, passed, held],
+        ),
+        ("time passed", Box::new(|| Event::TimePassed), [held, held, held, held, held, held, passed, held, held]),
         (
             "host failure",
             Box::new(|| Event::HostFailure),
-            [(Hold, broken), (Hold, broken), (Hold, broken), (Hold, "reply 502"), (Hold, "")],
+            [(Hold, broken), (Hold, broken), (Hold, broken), refused, held, refused, cut, cut, held],
         ),
     ];
     for (what, event, expected) in table {
@@ -167,10 +227,7 @@ fn an_upstream_may_answer_before_it_has_read_the_request() {
     let mut run = gateway.begin();
     run.headers(&allowed());
     assert_eq!(run.complete(call("read").to_string().as_bytes()).0, Flow::Pass);
-    assert_eq!(
-        run.handle(Event::ResponseHeaders { headers: HeaderList::from_iter([(":status", "200")]) }).0,
-        Flow::Pass
-    );
+    assert_eq!(run.answer(&[(":status", "200")]).0, Flow::Pass);
     assert_eq!(run.handle(Event::RequestBody { buffered: 9999 }), (Flow::Pass, Vec::new()));
 }
 
@@ -186,12 +243,12 @@ fn a_request_waits_for_keys_and_is_decided_when_they_come_whether_its_body_came_
     for body_comes_first in [true, false] {
         let mut gateway = Gateway::new(policy(), Keys::NotFetched);
         let mut run = gateway.begin();
-        assert_eq!(run.headers(&allowed()), (Flow::Hold, vec![Command::AwaitKeys(IssuerIndex::new(0))]));
+        assert_eq!(run.headers(&allowed()), (Flow::Hold, vec![Command::Await(Awaited::Keys(IssuerIndex::new(0)))]));
         if body_comes_first {
             assert_eq!(run.complete(body.as_bytes()), (Flow::Hold, Vec::new()));
         }
         install(run.gateway, &issuer::jwks());
-        assert_eq!(run.handle(Event::KeysSettled), (Flow::Hold, Vec::new()));
+        assert_eq!(run.handle(Event::Settled), (Flow::Hold, Vec::new()));
         // The exchange keeps no body: the host shows it again.
         let (flow, commands) = run.complete(body.as_bytes());
         assert_eq!((flow, &*in_short(&commands)), (Flow::Pass, "edit request, allow permitted"), "{body_comes_first}");
@@ -205,7 +262,7 @@ fn a_request_without_body_waits_for_keys_too() {
     let (flow, commands) = run.headers(&Request::new("GET", "/mcp").bearer(&token("")));
     assert_eq!((flow, &*in_short(&commands)), (Flow::Hold, "await keys 0"));
     install(run.gateway, &issuer::jwks());
-    assert_eq!(run.handle(Event::KeysSettled), (Flow::Hold, Vec::new()));
+    assert_eq!(run.handle(Event::Settled), (Flow::Hold, Vec::new()));
     let (flow, commands) = run.complete(b"");
     assert_eq!((flow, &*in_short(&commands)), (Flow::Pass, "edit request, allow permitted"));
 }
@@ -246,7 +303,7 @@ fn keys_that_do_not_help_deny() {
         let mut run = gateway.begin();
         run.headers(&allowed());
         install(run.gateway, &[key]);
-        let (flow, commands) = run.handle(Event::KeysSettled);
+        let (flow, commands) = run.handle(Event::Settled);
         assert_eq!((flow, &*in_short(&commands)), (Flow::Hold, expected));
         assert_eq!(run.complete(call("read").to_string().as_bytes()), (Flow::Hold, Vec::new()));
     }
@@ -280,6 +337,161 @@ fn without_keys_and_without_hope_of_any_the_client_is_told_when_to_come_back() {
     assert_eq!(json_body(reply)["error"]["code"], -33003);
 }
 
+// --- Revocations ----------------------------------------------------------------------------------------------------
+
+/// The policy with a list that is fetched every 30 seconds and used for 60.
+fn with_list() -> Value {
+    let mut policy = policy();
+    policy["revocation"] = json!({"list": {"cluster": "revocations", "path": "/list", "max_stale": "60s"}});
+    policy
+}
+
+/// The list arrives.
+fn list(gateway: &mut Gateway, list: &Value) {
+    let list = Rc::new(RevocationList::parse(list.to_string().as_bytes()).unwrap());
+    let now = gateway.now;
+    gateway.revoked.as_mut().unwrap().replace(FetchedList { list, etag: None }, now);
+}
+
+fn nobody() -> Value {
+    json!({"clients": []})
+}
+
+#[test]
+fn a_request_waits_for_the_list_whether_its_body_comes_before_or_after() {
+    let body = call("read").to_string();
+    for body_comes_first in [true, false] {
+        let mut gateway = Gateway::new(with_list(), Keys::Inline);
+        let mut run = gateway.begin();
+        assert_eq!(run.headers(&allowed()), (Flow::Hold, vec![Command::Await(Awaited::Revocations)]));
+        if body_comes_first {
+            assert_eq!(run.complete(body.as_bytes()), (Flow::Hold, Vec::new()));
+        }
+        list(run.gateway, &nobody());
+        assert_eq!(run.handle(Event::Settled), (Flow::Hold, Vec::new()));
+        let (flow, commands) = run.complete(body.as_bytes());
+        assert_eq!((flow, &*in_short(&commands)), (Flow::Pass, "edit request, allow permitted"), "{body_comes_first}");
+    }
+}
+
+#[test]
+fn a_request_waits_for_keys_and_then_for_the_list_and_for_each_once() {
+    let mut gateway = Gateway::new(with_list(), Keys::NotFetched);
+    let mut run = gateway.begin();
+    assert_eq!(in_short(&run.headers(&allowed()).1), "await keys 0");
+    install(run.gateway, &issuer::jwks());
+    assert_eq!(in_short(&run.handle(Event::Settled).1), "await revocations");
+    assert_eq!(run.complete(call("read").to_string().as_bytes()), (Flow::Hold, Vec::new()));
+    // Another fetch is about to start, but waiting must end.
+    let (flow, commands) = run.handle(Event::Settled);
+    assert_eq!((flow, &*in_short(&commands)), (Flow::Hold, "deny revocations_unavailable, reply 503"));
+}
+
+#[test]
+fn a_bad_token_waits_for_no_list() {
+    let mut gateway = Gateway::new(with_list(), Keys::Inline);
+    assert_eq!(gateway.send(&allowed().bearer("a.b.c")).reply().status, 401);
+    assert_eq!(gateway.send(&allowed().without("authorization")).reply().status, 401);
+}
+
+#[test]
+fn without_a_list_that_is_young_enough_every_good_token_is_refused() {
+    let mut gateway = Gateway::new(with_list(), Keys::Inline);
+    list(&mut gateway, &nobody());
+    let now = gateway.now;
+    let fail = |gateway: &mut Gateway| {
+        let now = gateway.now;
+        gateway.revoked.as_mut().unwrap().failed(now);
+    };
+    gateway.now = now.plus(Seconds::new(60));
+    fail(&mut gateway);
+    assert_eq!(gateway.send(&allowed()).reason, "permitted", "the last good list serves for max_stale");
+    gateway.now = now.plus(Seconds::new(61));
+    fail(&mut gateway);
+    for request in [allowed(), Request::post("read", &call("write")), Request::new("GET", "/mcp").bearer(&token(""))] {
+        let outcome = gateway.send(&request);
+        assert_eq!(outcome.reason, "revocations_unavailable");
+        let reply = outcome.reply();
+        assert_eq!((reply.status, header(reply, "retry-after")), (503, Some("5")));
+        assert_eq!(header(reply, "www-authenticate"), None, "another token would not help");
+        assert_eq!(json_body(reply)["error"]["code"], -33003);
+    }
+    list(&mut gateway, &nobody());
+    assert_eq!(gateway.send(&allowed()).reason, "permitted");
+}
+
+#[test]
+fn a_list_that_gets_too_old_while_the_body_comes_counts_no_more() {
+    let mut gateway = Gateway::new(with_list(), Keys::Inline);
+    list(&mut gateway, &nobody());
+    let mut run = gateway.begin();
+    run.headers(&allowed());
+    run.gateway.now = run.gateway.now.plus(Seconds::new(61));
+    let (_, commands) = run.complete(call("read").to_string().as_bytes());
+    assert_eq!(in_short(&commands), "deny revocations_unavailable, reply 503");
+}
+
+#[test]
+fn little_is_held_for_callers_who_may_have_been_cut_off() {
+    let mut roomy = with_list();
+    roomy["protocol"]["max_request_bytes"] = json!(1_000_000);
+    let mut gateway = Gateway::new(roomy, Keys::Inline);
+    let mut run = gateway.begin();
+    run.headers(&allowed());
+    let (_, commands) = run.handle(Event::RequestBody { buffered: limits::MAX_WAITING_BODY_BYTES + 1 });
+    assert_eq!(in_short(&commands), "deny revocations_unavailable, reply 503");
+}
+
+#[test]
+fn each_kind_of_entry_cuts_off_and_says_which_side_it_was() {
+    let claims = json!({"scope": "read", "jti": "t-1", "agent_role": "helper", "act": {"sub": "bot", "act": {"sub": "sub-bot"}}});
+    let request = allowed().bearer(&token_with(claims.as_object().unwrap()));
+    let mut base = policy();
+    base["agents"] = json!({"helper": {"scopes": ["read"]}});
+    base["authentication"]["jwt"][0]["claims"] = json!({"agent": ["agent_role"]});
+    let issuer = base["authentication"]["jwt"][0]["issuer"].clone();
+    for (entries, side) in [
+        (json!({"subjects": [{"subject": "user-7"}]}), Some("person")),
+        (json!({"subjects": [{"issuer": issuer, "subject": "user-7"}]}), Some("person")),
+        (json!({"clients": ["client-1"]}), Some("client")),
+        (json!({"agents": ["helper"]}), Some("agent")),
+        (json!({"subjects": [{"subject": "bot"}]}), Some("agent")),
+        (json!({"subjects": [{"subject": "sub-bot"}]}), Some("agent")),
+        (json!({"token_ids": ["t-1"]}), None),
+    ] {
+        for conceals in [false, true] {
+            let mut by_list = base.clone();
+            by_list["revocation"] = with_list()["revocation"].clone();
+            by_list["refusals"] = json!(if conceals { "concealed" } else { "open" });
+            let mut by_policy = by_list.clone();
+            by_policy["revocation"] = entries.clone();
+            let mut listed = Gateway::new(by_list, Keys::Inline);
+            list(&mut listed, &nobody());
+            assert_eq!(listed.send(&request).reason, "permitted");
+            list(&mut listed, &entries);
+            for mut gateway in [listed, Gateway::new(by_policy, Keys::Inline)] {
+                let outcome = gateway.send(&request);
+                let reply = outcome.reply();
+                let Some(side) = side else {
+                    assert_eq!((outcome.reason, reply.status), ("token_revoked", 401));
+                    assert!(header(reply, "www-authenticate").unwrap().contains("error=\"invalid_token\""));
+                    continue;
+                };
+                assert_eq!((outcome.reason, reply.qualifier.as_str()), ("not_permitted", side), "{entries}");
+                if conceals {
+                    continue;
+                }
+                assert_eq!(reply.status, 403);
+                let sides = json!([{"side": side, "reason": "revoked"}]);
+                assert_eq!(json_body(reply)["error"]["data"]["failing_sides"], sides, "{entries}");
+            }
+        }
+    }
+    let mut other = Gateway::new(with_list(), Keys::Inline);
+    list(&mut other, &json!({"subjects": [{"issuer": "https://other.test", "subject": "user-7"}]}));
+    assert_eq!(other.send(&request).reason, "permitted", "somebody else's user of the same name");
+}
+
 // --- Tokens that were verified before -------------------------------------------------------------------------------
 
 #[test]
@@ -289,7 +501,7 @@ fn a_remembered_token_is_judged_anew_each_time() {
     assert_eq!(gateway.tokens.len(), 1);
     assert_eq!(gateway.send(&allowed()).verdict, Verdict::Allow);
     assert_eq!(gateway.send(&Request::post("read", &call("write"))).reason, "insufficient_scope");
-    gateway.now = UnixSeconds::new(issuer::NOW + 700);
+    gateway.now = UnixSeconds::new(NOW + 700);
     assert_eq!(gateway.send(&allowed()).reason, "token_expired");
 }
 
@@ -298,7 +510,7 @@ fn a_token_that_expires_while_the_body_comes_is_refused() {
     let mut gateway = gateway();
     let mut run = gateway.begin();
     assert_eq!(run.headers(&allowed()).0, Flow::Hold);
-    run.gateway.now = UnixSeconds::new(issuer::NOW + 700);
+    run.gateway.now = UnixSeconds::new(NOW + 700);
     let (flow, commands) = run.complete(call("read").to_string().as_bytes());
     assert_eq!((flow, Outcome::of(commands).reason), (Flow::Hold, "token_expired"));
 }
@@ -345,6 +557,7 @@ fn the_upstream_learns_who_calls_and_never_sees_the_token() {
             ("x-toolgate-client", "client-1".to_owned()),
             ("x-toolgate-scopes", "read".to_owned()),
             ("x-toolgate-decision", DECISION.to_owned()),
+            ("accept-encoding", "identity".to_owned()),
         ]
     );
     assert!(edits.remove.contains(&b"authorization".to_vec()));
@@ -667,8 +880,8 @@ fn answered(request: &Request, headers: &[(&str, &str)]) -> (Flow, Vec<Command>)
     let mut gateway = gateway();
     let mut run = gateway.begin();
     run.headers(request);
-    assert_eq!(run.complete(call("read").to_string().as_bytes()).0, Flow::Pass);
-    run.handle(Event::ResponseHeaders { headers: headers.iter().copied().collect() })
+    assert_eq!(run.complete(request.body()).0, Flow::Pass);
+    run.answer(headers)
 }
 
 #[test]
@@ -678,7 +891,8 @@ fn the_upstreams_401_is_a_fault_of_the_set_up_not_of_the_client() {
     assert_eq!((flow, &*in_short(&commands)), (Flow::Hold, "upstream refused, reply 502"));
     let Some(Command::Reply(reply)) = commands.last() else { panic!("no reply") };
     let message = "The MCP server did not accept the gateway's request";
-    assert_eq!(shape(reply), (502, json_fields(), rpc_error(-33003, message)));
+    let error = json!({"jsonrpc": "2.0", "id": 1, "error": {"code": -33003, "message": message}});
+    assert_eq!(shape(reply), (502, json_fields(), error));
     assert_eq!(header(reply, "x-toolgate-decision"), Some(DECISION));
     let (_, commands) = answered(&allowed().with("origin", "https://app.test"), &challenge);
     let Some(Command::Reply(reply)) = commands.last() else { panic!("no reply") };
@@ -719,6 +933,8 @@ fn only_the_gateway_speaks_for_the_resource_and_about_origins() {
         "access-control-allow-credentials",
         "access-control-allow-methods",
         "access-control-max-age",
+        // No session of this client's.
+        "mcp-session-id",
     ];
     let removed: BTreeSet<Vec<u8>> = remove.iter().map(|name| name.to_ascii_lowercase()).collect();
     assert_eq!(removed, unwanted.iter().map(|name| name.as_bytes().to_vec()).collect());
@@ -733,4 +949,282 @@ fn a_page_of_an_allowed_origin_may_read_the_upstreams_answer() {
     let add = set.split_off(2);
     let edits = HeaderEdits { set, add, ..HeaderEdits::default() };
     assert_eq!((flow, commands), (Flow::Pass, vec![Command::EditResponseHeaders(edits)]));
+}
+
+// --- Lists and event streams ----------------------------------------------------------------------------------------
+
+fn tools(names: &[&str]) -> Value {
+    let tools: Vec<Value> = names.iter().map(|name| json!({"name": name, "inputSchema": {}})).collect();
+    json!({"jsonrpc": "2.0", "id": "l-1", "result": {"tools": tools}})
+}
+
+/// What becomes of a JSON answer to a request for tools.
+fn listed(gateway: &mut Gateway, body: &str) -> (Flow, Vec<Command>) {
+    let mut run = gateway.begin();
+    assert_eq!(list_comes(&mut run, JSON).0, Flow::Hold);
+    assert_eq!(run.handle(Event::ResponseBody { buffered: body.len() }), (Flow::Hold, Vec::new()));
+    run.handle(Event::ResponseComplete { body: body.as_bytes() })
+}
+
+#[test]
+fn requests_ask_the_upstream_not_to_compress() {
+    for body in [call("read"), list_request()] {
+        let outcome = gateway().send(&Request::post("read", &body).with("accept-encoding", "gzip, br"));
+        assert!(outcome.result.unwrap().set.contains(&("accept-encoding", "identity".to_owned())), "{body}");
+    }
+}
+
+#[test]
+fn a_list_shows_what_the_caller_may_call() {
+    let all = tools(&["write", "read", "unknown"]).to_string();
+    let (flow, commands) = listed(&mut gateway(), &all);
+    assert_eq!((flow, in_short(&commands)), (Flow::Pass, format!("2 element, body {}", tools(&["read"]))));
+    let (flow, commands) = listed(&mut gateway(), &tools(&["read"]).to_string());
+    assert_eq!((flow, commands), (Flow::Pass, Vec::new()));
+}
+
+#[test]
+fn duties_are_told_with_the_tools() {
+    let mut document = policy();
+    document["rules"][0]["authentication"] = json!({"acr": ["mfa"], "max_age": "15m"});
+    document["rules"][0]["approval"] = json!({});
+    let (_, commands) = listed(&mut Gateway::new(document, Keys::Inline), &tools(&["read"]).to_string());
+    let [Command::ReplaceResponseBody(body)] = commands.as_slice() else { panic!("{commands:?}") };
+    let body: Value = serde_json::from_slice(body).unwrap();
+    let duty = json!({"approval": "required", "step_up": {"acr_values": ["mfa"], "max_age": 900}});
+    assert_eq!(body["result"]["tools"][0]["_meta"]["dev.toolgate/duty"], duty);
+}
+
+#[test]
+fn every_request_for_a_list_is_answered_with_one_that_was_looked_at() {
+    let message = |method: &str| json!({"jsonrpc": "2.0", "id": 1, "method": method});
+    for body in [
+        message("tools/list"),
+        message("resources/list"),
+        message("resources/templates/list"),
+        message("prompts/list"),
+        json!([message("ping"), message("tools/list")]),
+    ] {
+        let mut gateway = gateway();
+        let mut run = gateway.begin();
+        let request = Request::post("read", &body);
+        let version = if body.is_array() { "2025-03-26" } else { "2025-11-25" };
+        run.headers(&request.with("mcp-protocol-version", version));
+        assert_eq!(run.complete(body.to_string().as_bytes()).0, Flow::Pass, "{body}");
+        let answer = [(":status", "200"), ("content-type", "application/json; charset=utf-8")];
+        assert_eq!(run.answer(&answer).0, Flow::Hold, "{body}");
+    }
+}
+
+#[test]
+fn headers_of_the_bytes_go_when_the_bytes_may_change() {
+    for content_type in [JSON, EVENTS] {
+        let mut gateway = gateway();
+        let mut run = gateway.begin();
+        list_comes(&mut run, content_type);
+        let mut run = gateway.begin();
+        run.headers(&Request::post("read", &list_request()));
+        run.complete(list_request().to_string().as_bytes());
+        let names = ["content-length", "etag", "content-digest", "repr-digest", "digest", "content-md5"];
+        let mut headers = vec![(":status", "200"), ("content-type", content_type)];
+        headers.extend(names.map(|name| (name, "1")));
+        let (_, commands) = run.answer(&headers);
+        let Some(Command::EditResponseHeaders(edits)) = commands.first() else { panic!("{commands:?}") };
+        let removed: BTreeSet<&[u8]> = edits.remove.iter().map(Vec::as_slice).collect();
+        assert_eq!(removed, names.iter().map(|name| name.as_bytes()).collect(), "{content_type}");
+    }
+}
+
+#[test]
+fn a_list_that_cannot_be_looked_at_is_refused_with_the_id_of_its_request() {
+    let answers: [(&[(&str, &str)], &str); 9] = [
+        (&[("content-type", JSON), ("content-encoding", "gzip")], "answer_encoded"),
+        (&[("content-type", EVENTS), ("content-encoding", "br")], "answer_encoded"),
+        (&[("content-type", JSON), ("content-encoding", "identity"), ("content-encoding", "gzip")], "answer_encoded"),
+        (&[], "answer_media_type"),
+        (&[("content-type", "text/html")], "answer_media_type"),
+        (&[("content-type", "application/jsonl")], "answer_media_type"),
+        (&[("content-type", "application/json, text/event-stream")], "answer_media_type"),
+        (&[("content-type", JSON), ("content-type", EVENTS)], "answer_media_type"),
+        (&[("content-type", "text/plain; x=text/event-stream")], "answer_media_type"),
+    ];
+    for (headers, reason) in answers {
+        let mut gateway = gateway();
+        let mut run = gateway.begin();
+        run.headers(&Request::post("read", &list_request()));
+        run.complete(list_request().to_string().as_bytes());
+        let headers: Vec<_> = [&[(":status", "200")], headers].concat();
+        let (flow, commands) = run.answer(&headers);
+        assert_eq!((flow, in_short(&commands)), (Flow::Hold, format!("1 {reason}, reply 502")), "{headers:?}");
+        let Some(Command::Reply(reply)) = commands.last() else { panic!("no reply") };
+        assert_eq!((&json_body(reply)["id"], reply.details), (&json!("l-1"), reason));
+        // What follows of it is not sent.
+        assert_eq!(run.handle(Event::ResponseChunk { bytes: b"x", end_of_stream: true }).0, Flow::Hold);
+    }
+    for body in ["{", "[]", "1", r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[],"tools":[]}}"#] {
+        let (flow, commands) = listed(&mut gateway(), body);
+        assert_eq!((flow, &*in_short(&commands)), (Flow::Hold, "1 answer_unreadable, reply 502"), "{body}");
+    }
+}
+
+#[test]
+fn a_list_that_is_too_large_is_refused_as_soon_as_it_is() {
+    let mut gateway = gateway();
+    let mut run = gateway.begin();
+    list_comes(&mut run, JSON);
+    assert_eq!(run.handle(Event::ResponseBody { buffered: limits::MAX_LIST_BYTES }).0, Flow::Hold);
+    let (flow, commands) = run.handle(Event::ResponseBody { buffered: limits::MAX_LIST_BYTES + 1 });
+    assert_eq!((flow, &*in_short(&commands)), (Flow::Hold, "1 answer_too_large, reply 502"));
+    let mut run = gateway.begin();
+    list_comes(&mut run, JSON);
+    let (flow, commands) = run.handle(Event::ResponseComplete { body: &vec![b' '; limits::MAX_LIST_BYTES + 1] });
+    assert_eq!((flow, &*in_short(&commands)), (Flow::Hold, "1 answer_too_large, reply 502"));
+}
+
+#[test]
+fn what_is_no_list_is_neither_held_nor_refused() {
+    for (request, headers) in [
+        (call("read"), vec![(":status", "200"), ("content-type", JSON), ("content-encoding", "gzip")]),
+        (call("read"), vec![(":status", "200"), ("content-type", "image/png")]),
+        (list_request(), vec![(":status", "503"), ("content-type", "text/plain")]),
+        (list_request(), vec![(":status", "404")]),
+    ] {
+        let mut gateway = gateway();
+        let mut run = gateway.begin();
+        run.headers(&Request::post("read", &request));
+        assert_eq!(run.complete(request.to_string().as_bytes()).0, Flow::Pass);
+        assert_eq!(run.answer(&headers), (Flow::Pass, Vec::new()), "{headers:?}");
+    }
+    // An answer without a body is nobody's list.
+    let mut gateway = gateway();
+    let mut run = gateway.begin();
+    run.headers(&Request::post("read", &list_request()));
+    run.complete(list_request().to_string().as_bytes());
+    let headers = HeaderList::from_iter([(":status", "200")]);
+    assert_eq!(run.handle(Event::ResponseHeaders { headers, end_of_stream: true }), (Flow::Pass, Vec::new()));
+}
+
+#[test]
+fn every_event_stream_is_looked_at_event_by_event() {
+    let event = |message: &Value| format!("id: 1\ndata: {message}\n\n");
+    let hidden = json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": "x://a"}});
+    let get = Request::new("GET", "/mcp").bearer(&token("read"));
+    for request in [Request::post("read", &call("read")), Request::post("read", &list_request()), get] {
+        let mut gateway = gateway();
+        let mut run = gateway.begin();
+        if run.headers(&request).0 == Flow::Hold {
+            let body = if request.header_list().value("x-list").is_some() { list_request() } else { call("read") };
+            assert_eq!(run.complete(body.to_string().as_bytes()).0, Flow::Pass);
+        }
+        let (flow, commands) = run.answer(&[(":status", "200"), ("content-type", EVENTS)]);
+        let until = NOW - 10 + 600 + limits::CLOCK_SKEW.get();
+        assert_eq!((flow, in_short(&commands)), (Flow::Pass, format!("watch until {until}")));
+        let mut chunk = |bytes: &str, end_of_stream| {
+            let (flow, commands) = run.handle(Event::ResponseChunk { bytes: bytes.as_bytes(), end_of_stream });
+            (flow, in_short(&commands))
+        };
+        assert_eq!(chunk(": c\n\n", false), (Flow::Pass, String::new()));
+        // A part of an event is kept back until the rest is there.
+        let all = event(&tools(&["read", "write"]));
+        let (start, rest) = all.split_at(40);
+        assert_eq!(chunk(start, false), (Flow::Pass, "body ".to_owned()));
+        let filtered = format!("1 element, body {}", event(&tools(&["read"])));
+        assert_eq!(chunk(rest, false), (Flow::Pass, filtered));
+        let dropped = (Flow::Pass, "1 message, body id: 1\ndata:\n\n".to_owned());
+        assert_eq!(chunk(&event(&hidden), false), dropped);
+        let unreadable = (Flow::Pass, "1 event_unreadable, body ".to_owned());
+        assert_eq!(chunk("data: {\n\n", false), unreadable);
+        assert_eq!(chunk("data: {\"jsonrpc\":", true), (Flow::Pass, "body ".to_owned()));
+    }
+}
+
+#[test]
+fn an_event_that_is_too_large_cuts_the_stream_off() {
+    let mut gateway = gateway();
+    let mut run = gateway.begin();
+    list_comes(&mut run, EVENTS);
+    let large = vec![b'x'; limits::MAX_EVENT_BYTES + 1];
+    let (flow, commands) = run.handle(Event::ResponseChunk { bytes: &large, end_of_stream: false });
+    assert_eq!((flow, &*in_short(&commands)), (Flow::Hold, "1 event_too_large, cut off event_too_large"));
+    assert_eq!(run.handle(Event::ResponseChunk { bytes: b"\n", end_of_stream: true }), (Flow::Hold, Vec::new()));
+}
+
+#[test]
+fn a_stream_ends_when_its_token_does_or_its_caller_is_cut_off() {
+    let last = NOW - 10 + 600 + limits::CLOCK_SKEW.get();
+    let chunk = || Event::ResponseChunk { bytes: b": c\n\n", end_of_stream: false };
+    for event in [&chunk as &dyn Fn() -> Event<'static>, &|| Event::TimePassed] {
+        let mut gateway = gateway();
+        let mut run = gateway.begin();
+        list_comes(&mut run, EVENTS);
+        run.gateway.now = UnixSeconds::new(last);
+        assert_eq!(run.handle(event()), (Flow::Pass, Vec::new()));
+        run.gateway.now = UnixSeconds::new(last + 1);
+        let (flow, commands) = run.handle(event());
+        assert_eq!((flow, &*in_short(&commands)), (Flow::Hold, "cut off token_expired"));
+    }
+}
+
+#[test]
+fn what_a_server_asks_of_a_client_is_up_to_the_policy() {
+    let mut document = policy();
+    document["server_requests"] = json!(["roots", "elicitation"]);
+    let asks = |method: &str| json!({"jsonrpc": "2.0", "id": 1, "method": method}).to_string();
+    let mut restricted = Gateway::new(document, Keys::Inline);
+    for (gateway, passes) in [(&mut gateway(), [true, true, true, true]), (&mut restricted, [false, true, true, true])]
+    {
+        let mut run = gateway.begin();
+        list_comes(&mut run, EVENTS);
+        let methods = ["sampling/createMessage", "elicitation/create", "roots/list", "tasks/get"];
+        for (method, passes) in methods.into_iter().zip(passes) {
+            let event = format!("data: {}\n\n", asks(method));
+            let (_, commands) = run.handle(Event::ResponseChunk { bytes: event.as_bytes(), end_of_stream: false });
+            assert_eq!(commands.is_empty(), passes, "{method}: {commands:?}");
+        }
+    }
+    // What a result asks for counts too, so results are looked at as soon as something is not allowed.
+    let body = call("read").to_string();
+    let mut run = restricted.begin();
+    run.headers(&allowed());
+    run.complete(body.as_bytes());
+    assert_eq!(run.answer(&[(":status", "200"), ("content-type", JSON)]).0, Flow::Hold);
+    let result = r#"{"jsonrpc":"2.0","id":1,"result":{"inputRequests":{"a":{"method":"sampling/createMessage"}}}}"#;
+    let (flow, commands) = run.handle(Event::ResponseComplete { body: result.as_bytes() });
+    let [Command::ReplaceResponseBody(body)] = commands.as_slice() else { panic!("{commands:?}") };
+    let error: Value = serde_json::from_slice(body).unwrap();
+    assert_eq!((flow, &error["id"], &error["error"]["code"]), (Flow::Pass, &json!(1), &json!(-33002)));
+}
+
+#[test]
+fn resource_templates_are_shown_if_what_they_make_may_be_read() {
+    let mut document = policy();
+    document["rules"] = json!([{"resources": ["norg://reports/*", "norg://odd/{x}/y"], "scopes": ["read"]}]);
+    let mut gateway = Gateway::new(document, Keys::Inline);
+    let shown = |gateway: &mut Gateway, template: &str| {
+        let page = json!({"jsonrpc": "2.0", "id": 1, "result": {"resourceTemplates": [{"uriTemplate": template}]}});
+        listed(gateway, &page.to_string()).1.is_empty()
+    };
+    for template in ["norg://reports/{week}", "norg://reports/{year}/{week}{?format}", "norg://odd/{x}/y"] {
+        assert!(shown(&mut gateway, template), "{template}");
+    }
+    for template in ["norg://secrets/{id}", "norg://odd/{y}/y", "{+uri}", "norg://reports/../{x}"] {
+        assert!(!shown(&mut gateway, template), "{template}");
+    }
+}
+
+#[test]
+fn definitions_are_learnt_from_lists_before_they_are_held_against_the_consent() {
+    let definition = r#"{"name":"read","inputSchema":{}}"#;
+    let digest = "6bcae6bbf66840334b4d9c9b41e5879162fae2927dcc5b94b754e76a38105cac";
+    let mut document = policy();
+    let consent = json!({"by": "platform-team", "on": "2026-01-02", "definitions": {"read": digest}});
+    document["clients"] = json!({"client-1": {"consent": consent, "without_person": "allow"}});
+    let mut gateway = Gateway::new(document, Keys::Inline);
+    assert_eq!(gateway.send(&allowed()).reason, "not_permitted");
+    let page = |tool: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":[{tool}]}}}}"#);
+    assert_eq!(listed(&mut gateway, &page(definition)), (Flow::Pass, Vec::new()));
+    assert_eq!(gateway.send(&allowed()).reason, "permitted");
+    let changed = definition.replace("{}", r#"{"type":"object"}"#);
+    assert_eq!(in_short(&listed(&mut gateway, &page(&changed)).1), format!("1 element, body {}", page("")));
+    assert_eq!(gateway.send(&allowed()).reason, "not_permitted");
 }

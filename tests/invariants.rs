@@ -26,6 +26,7 @@ use toolgate::exchange::{Command, Event, Flow, Verdict};
 use toolgate::http::HeaderList;
 use toolgate::identity::Peer;
 use toolgate::jwt::{IssuerIndex, KeySet, TokenCache};
+use toolgate::units::Seconds;
 
 use support::gateway::{Gateway, Keys, Outcome, Request, Run, call, policy, token};
 use support::issuer;
@@ -96,7 +97,10 @@ impl Script {
             end_of_stream,
             peer: Peer::default(),
         };
-        let answer = |status| Event::ResponseHeaders { headers: HeaderList::from_iter([(":status", status)]) };
+        let answer = |status, content_type| Event::ResponseHeaders {
+            headers: HeaderList::from_iter([(":status", status), ("content-type", content_type)]),
+            end_of_stream: false,
+        };
         match step {
             Step::GoodHeaders => headers(&self.good, false),
             Step::BadHeaders => headers(&self.bad, false),
@@ -106,9 +110,9 @@ impl Script {
             Step::AllowedBody => Event::RequestComplete { body: &self.allowed },
             Step::DeniedBody => Event::RequestComplete { body: &self.denied },
             Step::Garbage => Event::RequestComplete { body: b"{" },
-            Step::KeysCome | Step::KeysFail => Event::KeysSettled,
-            Step::Answer200 => answer("200"),
-            Step::Answer401 => answer("401"),
+            Step::KeysCome | Step::KeysFail => Event::Settled,
+            Step::Answer200 => answer("200", "application/json"),
+            Step::Answer401 => answer("401", "application/json"),
             Step::HostFailure => Event::HostFailure,
         }
     }
@@ -141,10 +145,16 @@ impl Seen {
                     assert!(edits.remove.contains(&b"authorization".to_vec()), "the token goes upstream: {steps:?}");
                     assert!(self.is_entitled(), "forwarded without an allowed request: {steps:?}");
                 }
-                Command::EditResponseHeaders(_) | Command::UpstreamRefused => {
+                Command::EditResponseHeaders(_) | Command::UpstreamRefused | Command::UpstreamUnusable { .. } => {
                     assert_eq!(self.permits, 1, "an answer to what was not forwarded: {steps:?}");
                 }
-                Command::AwaitKeys(_) => assert_eq!(self.decisions, 0, "waits after deciding: {steps:?}"),
+                Command::Await(_) => assert_eq!(self.decisions, 0, "waits after deciding: {steps:?}"),
+                Command::ReplaceResponseBody(_)
+                | Command::WatchAnswer(_)
+                | Command::CutOff { .. }
+                | Command::Withheld { .. } => {
+                    assert_eq!(self.permits, 1, "something of an answer to what was not forwarded: {steps:?}");
+                }
             }
         }
         assert!(self.replies <= 1, "answered twice: {steps:?}");
@@ -210,6 +220,145 @@ fn no_order_of_events_forwards_what_is_not_allowed_or_answers_twice() {
             }
             let digits = (0..length).map(|place| steps[number / steps.len().pow(place) % steps.len()]);
             run(&mut gateway, &script, digits);
+        }
+    }
+}
+
+// --- Orders of an answer's events -----------------------------------------------------------------------------------
+
+/// What an upstream, or a host out of order, can do with the answer to a request for tools. The tool `write` is hidden.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum AnswerStep {
+    Json,
+    Events,
+    Compressed,
+    Refused,
+    Part,
+    LargePart,
+    Whole,
+    Garbage,
+    Event,
+    StartOfAnEvent,
+    RestOfAnEvent,
+    LastEvent,
+    Expiry,
+    HostFailure,
+}
+
+const ANSWER_STEPS: [AnswerStep; 14] = [
+    AnswerStep::Json,
+    AnswerStep::Events,
+    AnswerStep::Compressed,
+    AnswerStep::Refused,
+    AnswerStep::Part,
+    AnswerStep::LargePart,
+    AnswerStep::Whole,
+    AnswerStep::Garbage,
+    AnswerStep::Event,
+    AnswerStep::StartOfAnEvent,
+    AnswerStep::RestOfAnEvent,
+    AnswerStep::LastEvent,
+    AnswerStep::Expiry,
+    AnswerStep::HostFailure,
+];
+
+const TOOLS: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"write"},{"name":"read"}]}}"#;
+
+/// What has become of an answer so far, at the client.
+#[derive(Default)]
+struct Answer {
+    steps: Vec<AnswerStep>,
+    headers_passed: bool,
+    replies: usize,
+    cuts: usize,
+    received: Vec<u8>,
+}
+
+impl Answer {
+    fn take(&mut self, step: AnswerStep, event: &Event<'_>, flow: Flow, commands: Vec<Command>) {
+        self.steps.push(step);
+        let steps = &self.steps;
+        let was_over = self.replies + self.cuts > 0;
+        let mut body = match event {
+            Event::ResponseComplete { body: bytes } | Event::ResponseChunk { bytes, .. } => Some(bytes.to_vec()),
+            Event::RequestHeaders { .. }
+            | Event::RequestBody { .. }
+            | Event::RequestComplete { .. }
+            | Event::Settled
+            | Event::ResponseHeaders { .. }
+            | Event::ResponseBody { .. }
+            | Event::TimePassed
+            | Event::HostFailure => None,
+        };
+        for command in commands {
+            if let Command::Reply(_) = command {
+                self.replies += 1;
+                assert!(!self.headers_passed, "a reply after the headers: {steps:?}");
+            } else if let Command::CutOff { .. } = command {
+                self.cuts += 1;
+                assert!(self.headers_passed, "cut off before anything was sent: {steps:?}");
+            } else if let Command::ReplaceResponseBody(other) = command {
+                assert!(body.is_some(), "no body to replace: {steps:?}");
+                body = Some(other);
+            }
+        }
+        assert!(self.replies + self.cuts <= 1, "ended twice: {steps:?}");
+        if flow == Flow::Pass && !matches!(event, Event::TimePassed) {
+            assert!(!was_over && self.replies + self.cuts == 0, "passed after the end: {steps:?}");
+            self.headers_passed |= matches!(event, Event::ResponseHeaders { .. });
+            // A host would not show a body before its headers; if one did, nothing of it may pass.
+            assert!(body.is_none() || self.headers_passed || step == AnswerStep::Whole, "{steps:?}");
+            self.received.extend(body.unwrap_or_default());
+        }
+        // No client reads any other line.
+        let text = String::from_utf8_lossy(&self.received);
+        let mut lines = text.lines().filter(|line| line.starts_with("data") || line.starts_with('{'));
+        assert!(lines.all(|line| !line.contains("write")), "{steps:?}: {text}");
+    }
+}
+
+#[test]
+fn no_order_of_an_answers_events_shows_what_is_hidden() {
+    let mut gateway = Gateway::new(policy(), Keys::Inline);
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    let request = Request::post("read", &list);
+    let event = format!("id: 1\ndata: {TOOLS}\n\n");
+    let (start, rest) = event.split_at(50);
+    let (start_time, length) = (gateway.now, 4_u32);
+    for number in 0..ANSWER_STEPS.len().pow(length) {
+        gateway.now = start_time;
+        let mut run = gateway.begin();
+        run.headers(&request);
+        assert_eq!(run.complete(list.to_string().as_bytes()).0, Flow::Pass);
+        let mut answer = Answer::default();
+        for place in 0..length {
+            let step = ANSWER_STEPS[number / ANSWER_STEPS.len().pow(place) % ANSWER_STEPS.len()];
+            let headers = |pairs: &[(&str, &str)]| {
+                let status = if step == AnswerStep::Refused { "401" } else { "200" };
+                let headers = [&[(":status", status)], pairs].concat().into_iter().collect();
+                Event::ResponseHeaders { headers, end_of_stream: false }
+            };
+            let chunk = |text, end_of_stream| Event::ResponseChunk { bytes: str::as_bytes(text), end_of_stream };
+            if step == AnswerStep::Expiry {
+                run.gateway.now = start_time.plus(Seconds::new(10_000));
+            }
+            let event = || match step {
+                AnswerStep::Json | AnswerStep::Refused => headers(&[("content-type", "application/json")]),
+                AnswerStep::Events => headers(&[("content-type", "text/event-stream")]),
+                AnswerStep::Compressed => headers(&[("content-type", "application/json"), ("content-encoding", "br")]),
+                AnswerStep::Part => Event::ResponseBody { buffered: 10 },
+                AnswerStep::LargePart => Event::ResponseBody { buffered: 100_000_000 },
+                AnswerStep::Whole => Event::ResponseComplete { body: TOOLS.as_bytes() },
+                AnswerStep::Garbage => Event::ResponseComplete { body: b"{\"write\"" },
+                AnswerStep::Event => chunk(&event, false),
+                AnswerStep::StartOfAnEvent => chunk(start, false),
+                AnswerStep::RestOfAnEvent => chunk(rest, false),
+                AnswerStep::LastEvent => chunk(&event, true),
+                AnswerStep::Expiry => Event::TimePassed,
+                AnswerStep::HostFailure => Event::HostFailure,
+            };
+            let (flow, commands) = run.handle(event());
+            answer.take(step, &event(), flow, commands);
         }
     }
 }

@@ -26,9 +26,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 use toolgate::config::CompiledPolicy;
-use toolgate::identity::{Peer, Principal};
+use toolgate::identity::{Peer, Principal, Revoked};
 use toolgate::jwt::{KeyRing, PureRust, VerifiedToken};
-use toolgate::mcp::{Call, Method, Revision, Target};
+use toolgate::mcp::{Call, ClientCapabilities, Method, Revision, Target};
 use toolgate::policy::{AccessRequest, Decision, Denial, Subject, decide, permissions, visibility};
 use toolgate::units::UnixSeconds;
 
@@ -544,13 +544,19 @@ impl Asked {
     fn with<T>(&self, ask: impl FnOnce(Subject<'_>) -> T) -> T {
         let peer = Peer::default();
         let (principal, definitions) = (&self.principal, &self.definitions);
-        ask(Subject { principal, peer: &peer, revoked: None, definitions, now: UnixSeconds::new(NOW) })
+        ask(Subject { principal, peer: &peer, revoked: Revoked::NoList, definitions, now: UnixSeconds::new(NOW) })
     }
 
     fn fate(&self, tool: &str, arguments: &str) -> Fate {
         let arguments = serde_json::value::RawValue::from_string(arguments.to_owned()).unwrap();
         let (method, target) = (Some(Method::ToolsCall), Target::Tool(tool.into()));
-        let calls = [Call { revision: Revision::V2025_11_25, method, target, id: None }];
+        let calls = [Call {
+            revision: Revision::V2025_11_25,
+            method,
+            target,
+            id: None,
+            capabilities: ClientCapabilities::default(),
+        }];
         self.with(|subject| {
             let request = AccessRequest { subject, calls: &calls, arguments: &|_| Some(&arguments) };
             match decide(&self.policy.rules, &self.policy.directory, request) {

@@ -22,8 +22,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use toolgate::config::{CompiledPolicy, ConfigError};
 use toolgate::limits;
+use toolgate::session::SessionKeys;
+use toolgate::units::Seconds;
 
-use support::gateway::{ISSUER, policy};
+use support::gateway::{ISSUER, policy, variable};
 use support::issuer::jwks;
 
 /// A policy that compiles and has most fields.
@@ -61,7 +63,7 @@ fn good_but(pointer: &str, value: Value) -> Value {
 }
 
 fn compile(document: &Value) -> Result<CompiledPolicy, ConfigError> {
-    CompiledPolicy::from_json(document.to_string().as_bytes())
+    CompiledPolicy::from_json(document.to_string().as_bytes(), &environment)
 }
 
 /// JSON pointer and value that break the policy, then the place and the problem that the error names.
@@ -380,6 +382,39 @@ fn defects_of_steps_and_tenants() -> Vec<Defect> {
     ]
 }
 
+fn defects_of_revocation_lists() -> Vec<Defect> {
+    let list = |changes: Value| {
+        let mut list = json!({"cluster": "revocations", "path": "/list"});
+        list.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        json!({"list": list})
+    };
+    vec![
+        ("/revocation", json!({"people": []}), "revocation.people", "unknown field"),
+        (
+            "/revocation",
+            json!({"subjects": [{"issuer": "https://other", "subject": "a"}]}),
+            "revocation.subjects[0].issuer",
+            "unknown issuer",
+        ),
+        ("/revocation", json!({"subjects": [{"subject": ""}]}), "revocation.subjects[0].subject", "is empty"),
+        ("/revocation", json!({"clients": ["a", ""]}), "revocation.clients[1]", "is empty"),
+        ("/revocation", json!({"token_ids": [""]}), "revocation.token_ids[0]", "is empty"),
+        ("/revocation", json!({"agents": ["nobody"]}), "revocation.agents[0]", "unknown agent role"),
+        ("/revocation", json!({"list": {"cluster": "c"}}), "revocation.list", "missing field `path`"),
+        ("/revocation", json!({"list": {"path": "/list"}}), "revocation.list", "missing field `cluster`"),
+        ("/revocation", list(json!({"url": "x"})), "revocation.list.url", "unknown field"),
+        ("/revocation", list(json!({"cluster": ""})), "revocation.list.cluster", "is empty"),
+        ("/revocation", list(json!({"path": "list"})), "revocation.list.path", "is not a path"),
+        ("/revocation", list(json!({"authority": "a b"})), "revocation.list.authority", "is not a host"),
+        ("/revocation", list(json!({"refresh": "0s"})), "revocation.list.refresh", "out of bounds"),
+        ("/revocation", list(json!({"refresh": "3601s"})), "revocation.list.refresh", "out of bounds"),
+        ("/revocation", list(json!({"refresh": 30})), "revocation.list.refresh", "invalid type"),
+        ("/revocation", list(json!({"max_stale": "29s"})), "revocation.list.max_stale", "out of bounds"),
+        ("/revocation", list(json!({"max_stale": "25h"})), "revocation.list.max_stale", "out of bounds"),
+        ("/revocation", list(json!({"refresh": "10m"})), "revocation.list.max_stale", "out of bounds"),
+    ]
+}
+
 #[test]
 fn with_several_issuers_a_client_names_its_own() {
     let mut document = good();
@@ -425,6 +460,20 @@ fn each_tenant_may_have_a_rule_for_the_same_target() {
 }
 
 #[test]
+fn a_list_of_revocations_is_fetched_often_and_used_for_minutes_unless_told_otherwise() {
+    let compiled = |list: Value| compile(&good_but("/revocation", json!({"list": list}))).unwrap().revocations.unwrap();
+    let list = compiled(json!({"cluster": "idp", "path": "/revoked"}));
+    assert_eq!((list.refresh, list.max_stale), (Seconds::new(30), Seconds::new(300)));
+    assert_eq!(list.endpoint.authority, "idp");
+    let list = compiled(json!({
+        "cluster": "idp", "path": "/revoked", "authority": "idp.test", "refresh": "1s", "max_stale": "1s",
+    }));
+    assert_eq!((list.refresh, list.max_stale), (Seconds::new(1), Seconds::new(1)));
+    assert_eq!(list.endpoint.authority, "idp.test");
+    assert!(compile(&good()).unwrap().revocations.is_none());
+}
+
+#[test]
 fn what_is_wrong_is_said_with_its_place_and_a_remedy() {
     compile(&good()).unwrap();
     let defects = [
@@ -437,8 +486,10 @@ fn what_is_wrong_is_said_with_its_place_and_a_remedy() {
         defects_of_agents(),
         defects_of_clients(),
         defects_of_consents(),
-        defects_of_revocation(),
         defects_of_steps_and_tenants(),
+        defects_of_sessions(),
+        defects_of_revocation(),
+        defects_of_revocation_lists(),
     ];
     let told = defects.into_iter().flatten().filter_map(|(pointer, value, path, problem)| {
         let complaint = match compile(&good_but(pointer, value.clone())) {
@@ -454,10 +505,90 @@ fn what_is_wrong_is_said_with_its_place_and_a_remedy() {
     assert!(told.is_empty(), "{}", told.join("\n"));
 }
 
+/// `sessions` sections that do not load, under [`environment`].
+fn defects_of_sessions() -> Vec<Defect> {
+    let keys = |list: Value| json!({"keys": list});
+    let key = |id: &str, env: &str| json!({"id": id, "env": env});
+    let one = |id: &str, env: &str| keys(json!([key(id, env)]));
+    let nine: Value = (0..9).map(|number| key(&format!("k{number}"), &format!("KEY_{number}"))).collect();
+    let base64 = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
+    vec![
+        ("/sessions", json!({"key": "x"}), "sessions.key", "unknown field `key`"),
+        ("/sessions", json!({"max_age": "0s"}), "sessions.max_age", "out of bounds"),
+        ("/sessions", json!({"max_age": "169h"}), "sessions.max_age", "out of bounds"),
+        ("/sessions", keys(json!([])), "sessions.keys", "no usable list of keys"),
+        ("/sessions", keys(nine), "sessions.keys", "no usable list of keys"),
+        ("/sessions", keys(json!([{"id": "k1"}])), "sessions.keys[0]", "missing field `env`"),
+        ("/sessions", keys(json!([{"id": "k1", "secret": base64}])), "sessions.keys[0].secret", "unknown field"),
+        ("/sessions", one("k1", base64), "sessions.keys[0].env", "not the name of an environment variable"),
+        ("/sessions", one("k1", ""), "sessions.keys[0].env", "not the name of an environment variable"),
+        ("/sessions", one("k1", "UNSET"), "sessions.keys[0].env", "`UNSET` is not set"),
+        ("/sessions", one("k1", "NO_BASE64"), "sessions.keys[0]", "`NO_BASE64` is not base64"),
+        ("/sessions", one("k1", "EMPTY"), "sessions.keys[0]", "`EMPTY` has fewer than 32 bytes"),
+        ("/sessions", one("k1", "SHORT"), "sessions.keys[0]", "`SHORT` has fewer than 32 bytes"),
+        ("/sessions", one("k1", "LONG"), "sessions.keys[0]", "`LONG` has more than 1024 bytes"),
+        ("/sessions", one("", "NEXT_KEY"), "sessions.keys[0].id", "is not a key id"),
+        ("/sessions", one("k.1", "NEXT_KEY"), "sessions.keys[0].id", "is not a key id"),
+        ("/sessions", one("12345678901234567", "NEXT_KEY"), "sessions.keys[0].id", "is not a key id"),
+        (
+            "/sessions",
+            keys(json!([key("k1", "NEXT_KEY"), key("k1", "TOOLGATE_SESSION_KEY")])),
+            "sessions.keys[1].id",
+            "is used twice",
+        ),
+        (
+            "/sessions",
+            keys(json!([key("k1", "NEXT_KEY"), key("k2", "NEXT_KEY")])),
+            "sessions.keys[1].env",
+            "is listed twice",
+        ),
+    ]
+}
+
+/// An environment with every kind of key that will not do.
+fn environment(name: &str) -> Option<String> {
+    match name {
+        "NO_BASE64" => Some("not base64!".to_owned()),
+        "EMPTY" => Some(String::new()),
+        "SHORT" => Some("QUFB".repeat(10)),
+        "LONG" => Some("QUFB".repeat(342)),
+        _ => variable(name),
+    }
+}
+
+#[test]
+fn session_keys_come_from_the_environment() {
+    let compile = |sessions: Option<Value>, environment: &dyn Fn(&str) -> Option<String>| {
+        let mut document = good();
+        if let Some(sessions) = sessions {
+            document["sessions"] = sessions;
+        }
+        CompiledPolicy::from_json(document.to_string().as_bytes(), environment).map(|policy| policy.sessions)
+    };
+    let ids = |sessions: SessionKeys| sessions.ids().map(str::to_owned).collect::<Vec<_>>();
+    // Without a section the key is optional, but not its form.
+    assert_eq!(ids(compile(None, &variable).unwrap()), ["k1"]);
+    assert!(compile(None, &|_| None).unwrap().is_empty());
+    let error = compile(None, &|_| environment("SHORT")).unwrap_err();
+    assert_eq!((&*error.path, error.problem.contains("TOOLGATE_SESSION_KEY")), ("sessions", true), "{error}");
+    assert!(!error.to_string().contains("QUFB"), "{error}");
+    // With one it is not.
+    assert_eq!(compile(None, &variable).unwrap().max_age(), limits::DEFAULT_SESSION_AGE);
+    let short = compile(Some(json!({"max_age": "1h"})), &variable).unwrap();
+    assert_eq!((short.max_age(), ids(short)), (Seconds::new(3600), vec!["k1".to_owned()]));
+    let error = compile(Some(json!({"max_age": "1h"})), &|_| None).unwrap_err();
+    assert_eq!((&*error.path, error.remedy.contains("openssl rand -base64 32")), ("sessions", true), "{error}");
+    let keys = json!({"keys": [{"id": "b", "env": "NEXT_KEY"}, {"id": "a", "env": "TOOLGATE_SESSION_KEY"}]});
+    assert_eq!(ids(compile(Some(keys), &variable).unwrap()), ["b", "a"]);
+    // A key from a file has a line break at its end.
+    assert!(compile(None, &|_| variable("NEXT_KEY").map(|key| key + "\n")).is_ok());
+    assert!(compile(None, &|_| Some("QUFB".repeat(341))).is_ok());
+}
+
 #[test]
 fn a_document_is_one_strict_json_object() {
     for text in ["", "[]", "{", "{}", "null", r#"{"version":"toolgate/v1","version":"toolgate/v1"}"#, "\u{feff}{}"] {
-        assert_eq!(CompiledPolicy::from_json(text.as_bytes()).unwrap_err().path, ".", "{text}");
+        assert_eq!(CompiledPolicy::from_json(text.as_bytes(), &variable).unwrap_err().path, ".", "{text}");
     }
 }
 
@@ -477,7 +608,7 @@ fn rules_are_bounded() {
 
 #[test]
 fn the_digest_depends_on_the_meaning_not_on_the_spelling() {
-    let digest = |text: &str| CompiledPolicy::from_json(text.as_bytes()).unwrap().digest;
+    let digest = |text: &str| CompiledPolicy::from_json(text.as_bytes(), &variable).unwrap().digest;
     let text = good().to_string();
     let spaced = serde_json::to_string_pretty(&good()).unwrap();
     let as_double = text.replace("\"max_request_bytes\":1024", "\"max_request_bytes\":1024.0");
@@ -556,7 +687,16 @@ fn policies_within(value: &Value) -> Vec<String> {
 fn every_policy_of_the_readme_compiles() {
     let Ok(readme) = std::fs::read_to_string(repository().join("README.md")) else { return };
     let blocks = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let policies: Vec<&str> = blocks.filter(|block| block.starts_with("version: toolgate/v1")).collect();
-    assert!(!policies.is_empty(), "README.md shows no policy");
+    let (policies, sections): (Vec<&str>, Vec<&str>) =
+        blocks.partition(|block| block.starts_with("version: toolgate/v1"));
     policies.iter().for_each(|policy| compile_yaml("README.md", policy));
+    // Sections that are shown on their own are for the first policy.
+    let mut policy: Value = serde_saphyr::from_str(policies.first().expect("README.md shows no policy")).unwrap();
+    for section in sections {
+        let members: Value = serde_saphyr::from_str(section).unwrap_or_else(|error| panic!("{section}\n{error}"));
+        for (name, member) in members.as_object().unwrap() {
+            policy[name] = member.clone();
+        }
+        compile(&policy).unwrap_or_else(|error| panic!("README.md:\n{section}\n{error}"));
+    }
 }

@@ -21,10 +21,10 @@ mod support {
 use serde_json::{Value, json};
 use toolgate::exchange::{Command, Event, Flow, Verdict};
 use toolgate::http::LocalReply;
-use toolgate::identity::{Peer, RevocationList, RevokedSubject};
+use toolgate::identity::{FetchedList, Peer, RevocationFeed, RevocationList, RevokedSubject};
 use toolgate::jwt::IssuerIndex;
 use toolgate::limits;
-use toolgate::units::UnixSeconds;
+use toolgate::units::{Seconds, UnixSeconds};
 
 use support::gateway::{Gateway, ID, ISSUER, Keys, Outcome, Request, call, header, json_body, policy, token_with};
 use support::issuer::{self, NOW};
@@ -348,7 +348,7 @@ fn those_who_are_cut_off_while_the_gateway_runs_are_refused_from_then_on() {
             "not_permitted{agent}",
         ),
     ] {
-        gateway.revoked = Some(revoked.clone());
+        cut_off(&mut gateway, revoked.clone());
         assert_eq!(gateway.send(&request).reply().code_details(), details, "{revoked:?}");
     }
     for revoked in [
@@ -356,9 +356,16 @@ fn those_who_are_cut_off_while_the_gateway_runs_are_refused_from_then_on() {
         RevocationList { subjects: [subject(Some("https://other.test"))].into(), ..list() },
         RevocationList { clients: text("ann"), agents: text("desk"), token_ids: text("free"), ..list() },
     ] {
-        gateway.revoked = Some(revoked.clone());
+        cut_off(&mut gateway, revoked.clone());
         assert_eq!(gateway.send(&request).reason, "permitted", "{revoked:?}");
     }
+}
+
+/// Puts a list of those who are cut off in place, as if it had just been fetched.
+fn cut_off(gateway: &mut Gateway, list: RevocationList) {
+    let mut feed = RevocationFeed::new(Seconds::new(30), Seconds::new(300));
+    feed.replace(FetchedList { list: list.into(), etag: None }, gateway.now);
+    gateway.revoked = Some(feed);
 }
 
 #[test]
@@ -366,7 +373,7 @@ fn both_lists_of_those_who_are_cut_off_count() {
     let mut full = full();
     full["revocation"] = json!({"clients": ["desk"]});
     let mut gateway = Gateway::new(full, Keys::Inline);
-    gateway.revoked = Some(RevocationList { agents: ["free".to_owned()].into(), ..RevocationList::default() });
+    cut_off(&mut gateway, RevocationList { agents: ["free".to_owned()].into(), ..RevocationList::default() });
     let outcome = gateway.send(&calling("read", &json!({})));
     assert_eq!(outcome.reply().code_details(), "not_permitted{agent,client}");
 }
@@ -441,8 +448,8 @@ fn a_caller_is_told_who_it_is_and_what_it_may_do_and_what_it_would_need() {
         "tools": [
             {"name": "maybe", "duties": {"approval": "possible"}},
             {"name": "read"},
-            {"name": "recent", "duties": {"step_up": {"acr": [], "amr": [], "max_age": 60}}},
-            {"name": "strong", "duties": {"step_up": {"acr": ["mfa", "phrh"], "amr": ["otp"], "max_age": 900}}},
+            {"name": "recent", "duties": {"step_up": {"max_age": 60}}},
+            {"name": "strong", "duties": {"step_up": {"acr_values": ["mfa", "phrh"], "amr_values": ["otp"], "max_age": 900}}},
             {"name": "list_*"},
             {"name": "own"},
         ],
@@ -562,10 +569,10 @@ fn who_asks_for_permissions_waits_for_keys() {
     let mut run = gateway.begin();
     let (flow, commands) = run.headers(&request);
     assert_eq!(flow, Flow::Hold);
-    assert!(matches!(commands[..], [Command::AwaitKeys(_)]), "{commands:?}");
+    assert!(matches!(commands[..], [Command::Await(_)]), "{commands:?}");
     let now = run.gateway.now;
     assert!(run.gateway.keys.install(IssuerIndex::new(0), key_set(&issuer::jwks()), now));
-    let mut commands = run.handle(Event::KeysSettled).1;
+    let mut commands = run.handle(Event::Settled).1;
     commands.extend(run.complete(b"").1);
     let outcome = Outcome::of(commands);
     assert_eq!((outcome.reason, outcome.reply().status), ("permissions", 200));

@@ -4,19 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::ConfigError;
 use super::check::{each, known_scope};
-use super::document::{AuthorizationForwarding, PolicyDocument, ProtocolDocument, Refusals, Risk};
+use super::document::{
+    AuthorizationForwarding, PolicyDocument, ProtocolDocument, Refusals, Risk, ScopeDocument, ServerRequest,
+};
 use super::issuers::issuers;
 use super::parties::{Parties, directory};
 use super::rules::rule_set;
+use super::sessions::{Variables, session_keys};
+use super::{ConfigError, Endpoint, RevocationSource};
 use crate::identity::Directory;
 use crate::json;
 use crate::jwt::{KeySource, TrustedIssuer};
 use crate::limits;
-use crate::mcp::{Revision, RevisionSet};
+use crate::mcp::{ClientFeature, Revision, RevisionSet};
 use crate::oauth::{ResourceMetadata, ResourceUri, ScopeCatalogue, is_scope_token};
 use crate::policy::RuleSet;
+use crate::session::SessionKeys;
 use crate::units::ByteCount;
 
 /// A policy that was checked as a whole, in the form that requests are held against.
@@ -39,38 +43,33 @@ pub struct CompiledPolicy {
     /// Whose tokens are accepted.
     pub issuers: Vec<TrustedIssuer>,
     /// Where the keys of each issuer come from, in the same order.
-    pub key_sources: Vec<(KeySource, Option<KeyFetch>)>,
+    pub key_sources: Vec<(KeySource, Option<Endpoint>)>,
     /// Scopes that no token may carry.
     pub refused_scopes: BTreeSet<String>,
     /// Who may call what.
     pub rules: RuleSet,
     /// What each side of a call may do.
     pub directory: Directory,
+    /// Where the list of those who are cut off comes from, besides those in the directory.
+    pub revocations: Option<RevocationSource>,
     /// Whether a call that the caller would not see in a list is refused as if its target did not exist.
     pub conceals: bool,
+    /// What the upstream may ask of clients.
+    pub server_requests: BTreeSet<ClientFeature>,
     /// Whether the upstream gets the token.
     pub keeps_authorization: bool,
+    /// How session identifiers are sealed; without keys there are no sessions.
+    pub sessions: SessionKeys,
     /// SHA-256 of the document in canonical form, in hexadecimal.
     pub digest: String,
 }
 
-/// How to fetch a key set.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct KeyFetch {
-    /// Envoy cluster.
-    pub cluster: String,
-    /// `:authority` of the request.
-    pub authority: String,
-    /// `:path` of the request.
-    pub path: String,
-}
-
 impl CompiledPolicy {
-    /// Reads and compiles a policy document.
+    /// Reads and compiles a policy document. `variables` are the environment variables, in which secrets are.
     ///
     /// # Errors
     /// The first defect, with its JSON path and what to do about it.
-    pub fn from_json(bytes: &[u8]) -> Result<Self, ConfigError> {
+    pub fn from_json(bytes: &[u8], variables: &Variables<'_>) -> Result<Self, ConfigError> {
         let syntax = |error: &serde_json::Error| ConfigError::new(".", error.to_string(), "write valid JSON or YAML");
         json::parse(bytes, json::Checked::to_depth(limits::MAX_JSON_DEPTH)).map_err(|error| syntax(&error))?;
         let value: Value = serde_json::from_slice(bytes).map_err(|error| syntax(&error))?;
@@ -82,10 +81,10 @@ impl CompiledPolicy {
                 "see the policy reference in README.md",
             )
         })?;
-        Self::compile(document, digest)
+        Self::compile(document, digest, variables)
     }
 
-    fn compile(document: PolicyDocument, digest: String) -> Result<Self, ConfigError> {
+    fn compile(document: PolicyDocument, digest: String, variables: &Variables<'_>) -> Result<Self, ConfigError> {
         let PolicyDocument {
             version: _,
             resource,
@@ -98,8 +97,10 @@ impl CompiledPolicy {
             clients,
             revocation,
             refusals,
+            server_requests,
             rules,
             forwarding,
+            sessions,
         } = document;
         let uri = ResourceUri::parse(&resource.uri).map_err(|problem| {
             ConfigError::new("resource.uri", problem, "write the URL of the MCP endpoint as clients use it")
@@ -107,19 +108,13 @@ impl CompiledPolicy {
         let implied: BTreeMap<String, Vec<String>> =
             scopes.iter().map(|(name, scope)| (name.clone(), scope.implies.clone())).collect();
         let catalogue = scope_catalogue(&implied)?;
-        let initial_scopes = match resource.initial_scopes {
-            Some(names) => {
-                each("resource.initial_scopes", &names, |path, name| known_scope(&catalogue, path, name))?;
-                names
-            }
-            None => scopes.iter().filter(|(_, scope)| scope.risk == Risk::Low).map(|(name, _)| name.clone()).collect(),
-        };
+        let initial_scopes = initial_scopes(resource.initial_scopes, &scopes, &catalogue)?;
         each("refused_scopes", &refused_scopes, |path, name| refused_scope(&catalogue, path, name))?;
         let (issuers, key_sources) = issuers(authentication.jwt, &uri)?;
         let (revisions, max_request_bytes, allowed_origins) = protocol_settings(protocol)?;
         let longest = issuers.iter().map(|issuer| issuer.max_lifetime).max().unwrap_or_default();
         let parties = Parties { operators, agents, clients, revocation };
-        let directory = directory(parties, &catalogue, &issuers)?;
+        let (directory, revocations) = directory(parties, &catalogue, &issuers)?;
         let rules = rule_set(rules, catalogue, longest)?;
         let metadata = ResourceMetadata {
             resource: uri.as_str(),
@@ -141,10 +136,34 @@ impl CompiledPolicy {
             refused_scopes: refused_scopes.into_iter().collect(),
             rules,
             directory,
+            revocations,
             conceals: refusals == Refusals::Concealed,
+            sessions: session_keys(sessions, variables)?,
+            server_requests: server_requests.into_iter().map(client_feature).collect(),
             keeps_authorization: forwarding.authorization == AuthorizationForwarding::Keep,
             digest,
         })
+    }
+}
+
+fn initial_scopes(
+    names: Option<Vec<String>>,
+    scopes: &BTreeMap<String, ScopeDocument>,
+    catalogue: &ScopeCatalogue,
+) -> Result<Vec<String>, ConfigError> {
+    let Some(names) = names else {
+        let low = scopes.iter().filter(|(_, scope)| scope.risk == Risk::Low);
+        return Ok(low.map(|(name, _)| name.clone()).collect());
+    };
+    each("resource.initial_scopes", &names, |path, name| known_scope(catalogue, path, name))?;
+    Ok(names)
+}
+
+const fn client_feature(request: ServerRequest) -> ClientFeature {
+    match request {
+        ServerRequest::Sampling => ClientFeature::Sampling,
+        ServerRequest::Elicitation => ClientFeature::Elicitation,
+        ServerRequest::Roots => ClientFeature::Roots,
     }
 }
 

@@ -43,11 +43,17 @@ pub struct PolicyDocument {
     /// How calls are refused that the caller would not see in a list. Default: `open`.
     #[serde(default)]
     pub refusals: Refusals,
+    /// What the upstream may ask of clients, whichever way it asks. Default: everything.
+    #[serde(default = "ServerRequest::all")]
+    pub server_requests: Vec<ServerRequest>,
     /// What may be called, and with which scopes. A target that no rule names is denied.
     pub rules: Vec<RuleDocument>,
     /// What the upstream gets to see.
     #[serde(default)]
     pub forwarding: ForwardingDocument,
+    /// How sessions of revisions before 2026-07-28 are bound to their callers. Default: with the key in the environment
+    /// variable `TOOLGATE_SESSION_KEY`; if that is not set either, servers that begin sessions cannot be used.
+    pub sessions: Option<SessionsDocument>,
 }
 
 /// Version of the policy format.
@@ -316,6 +322,29 @@ pub struct RevocationDocument {
     /// Tokens, by `jti`.
     #[serde(default)]
     pub token_ids: Vec<String>,
+    /// Where more of them are fetched from, again and again.
+    pub list: Option<RevocationListDocument>,
+}
+
+/// A list of those who are cut off that is fetched from an Envoy cluster: a JSON object with the members `subjects`,
+/// `clients`, `agents` and `token_ids`, as in the policy. Who is on it is cut off within `refresh` and the time of a
+/// fetch, which is given up after 5 seconds or `refresh`, whichever is less. If it cannot be fetched, or is not
+/// exactly that, the last good one stays in force until it is `max_stale` old; then every request with a token is
+/// refused.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RevocationListDocument {
+    /// Name of the Envoy cluster to fetch from.
+    pub cluster: String,
+    /// Path of the list on that cluster.
+    pub path: String,
+    /// `Host` of the fetch. Default: the name of the cluster.
+    pub authority: Option<String>,
+    /// Time between two fetches. Default `30s`, from `1s` to `1h`.
+    pub refresh: Option<Seconds>,
+    /// How long the last good list is used when no other can be fetched. Default `5m`, from `refresh` to `24h`.
+    pub max_stale: Option<Seconds>,
 }
 
 /// A subject that is cut off.
@@ -339,6 +368,25 @@ pub enum Refusals {
     Open,
     /// As if the target did not exist.
     Concealed,
+}
+
+/// What a server may ask of clients.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ServerRequest {
+    /// An answer of the client's language model.
+    Sampling,
+    /// Something that only the person knows or can do.
+    Elicitation,
+    /// The directories that the client works in.
+    Roots,
+}
+
+impl ServerRequest {
+    fn all() -> Vec<Self> {
+        vec![Self::Sampling, Self::Elicitation, Self::Roots]
+    }
 }
 
 /// A scope.
@@ -431,6 +479,31 @@ pub struct ForwardingDocument {
     /// What becomes of the access token. Default: `remove`.
     #[serde(default)]
     pub authorization: AuthorizationForwarding,
+}
+
+/// How sessions are bound to their callers. Clients get session identifiers that open for nobody else.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SessionsDocument {
+    /// Keys by name, at most 8. The first one seals, all of them open: to replace a key, list the new one second in every
+    /// proxy, then first, and drop the old one after `max_age`. Default: `k1` in `TOOLGATE_SESSION_KEY`.
+    pub keys: Option<Vec<SessionKeyDocument>>,
+    /// How long a session can be used after it began; then clients have to begin another one. Default `24h`, at most
+    /// `168h`.
+    pub max_age: Option<Seconds>,
+}
+
+/// A session key.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SessionKeyDocument {
+    /// Its name, 1 to 16 letters, digits, `_` and `-`: part of every session identifier, so the same in every proxy.
+    pub id: String,
+    /// Environment variable that holds it: at least 32 random bytes in Base64. Envoy gives the module the variables that
+    /// `vm_config.environment_variables` names.
+    pub env: String,
 }
 
 /// What becomes of the access token.

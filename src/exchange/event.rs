@@ -25,14 +25,35 @@ pub enum Event<'a> {
         /// The whole body.
         body: &'a [u8],
     },
-    /// A fetch of keys that this exchange waits for has ended, well or badly. If the request was complete before,
-    /// [`Self::RequestComplete`] is to follow again, as the exchange keeps no body.
-    KeysSettled,
+    /// The fetch that this exchange waits for, see [`super::Awaited`], has ended, well or badly. If the request was
+    /// complete before, [`Self::RequestComplete`] is to follow again, as the exchange keeps no body.
+    Settled,
     /// The answer's headers arrived, from the upstream or from the proxy itself.
     ResponseHeaders {
         /// All of them.
         headers: HeaderList,
+        /// No body and no trailers follow.
+        end_of_stream: bool,
     },
+    /// More of the answer arrived; the proxy holds it.
+    ResponseBody {
+        /// Bytes held so far.
+        buffered: usize,
+    },
+    /// The answer is complete, by its last body byte or its trailers.
+    ResponseComplete {
+        /// The whole body.
+        body: &'a [u8],
+    },
+    /// The next part of an answer that is looked at as it arrives.
+    ResponseChunk {
+        /// The part.
+        bytes: &'a [u8],
+        /// No more of the body follows.
+        end_of_stream: bool,
+    },
+    /// It is time to see whether the answer may go on.
+    TimePassed,
     /// The host refused something that the decision depends on.
     HostFailure,
 }

@@ -1,12 +1,15 @@
 //! One HTTP exchange as a state machine: events in, commands out.
 //!
 //! ```text
-//! RequestHeaders ─ path, origin, metadata, credential ─┬─ reply ──────────────────────────────► Closed
-//!                                                      ├─ keys unknown: AwaitKeys ─ KeysSettled ┐
-//!                                                      └─ ExpectBody ◄──────────────────────────┘
-//! RequestComplete ─ strict parse, classify, decide ────┬─ Deny: reply ────────────────────────► Closed
-//!                                                      └─ Permit: header edits, pass ─────────► Forwarded
-//! ResponseHeaders ─ the upstream's own challenge is replaced; bodies stream through
+//! RequestHeaders ─ path, origin, metadata, token, session ─┬─ reply ──────────────────────────────► Closed
+//!                                                          ├─ keys or revocations to come: Await ─ Settled ┐
+//!                                                          └─ ExpectBody ◄─────────────────────────────────┘
+//! RequestComplete ─ strict parse, classify, decide ────────┬─ Deny: reply ────────────────────────► Closed
+//!                                                          └─ Permit: header edits, pass ─────────► Forwarded
+//! ResponseHeaders ─ challenges are replaced, session ids sealed
+//!                 ├─ no list, no events ─────────────────────────────────────────────────────────► Answered
+//!                 ├─ Holding: a list ─ ResponseComplete ─ what the caller may not see is out ────► Finished
+//!                 └─ Streaming: each event on its own ─ end, or the token expires ───────────────► Finished
 //! ```
 //!
 //! Nothing here calls the host, reads a clock or draws a random number, so every order of events can be tested. The
@@ -19,14 +22,16 @@ mod event;
 mod hygiene;
 mod request;
 mod response;
+mod session;
+mod view;
 
-pub use command::{Command, Flow, HeaderEdits, Verdict};
+pub use command::{Awaited, Command, Flow, HeaderEdits, Verdict};
 pub use event::Event;
 
 use std::fmt;
 
 use crate::config::CompiledPolicy;
-use crate::identity::{Definitions, Peer, Principal, RevocationList};
+use crate::identity::{Definitions, Peer, Principal, RevocationFeed, Revoked};
 use crate::jwt::{KeyRing, SignatureVerifier, TokenCache};
 use crate::policy::Subject;
 use crate::units::UnixSeconds;
@@ -42,8 +47,9 @@ pub struct Surroundings<'a> {
     pub tokens: &'a mut TokenCache<Principal>,
     /// Definitions of tools as this worker has last seen them.
     pub definitions: &'a mut Definitions,
-    /// Who was cut off, besides those in the policy.
-    pub revoked: Option<&'a RevocationList>,
+    /// The list of those who were cut off, besides those in the policy, as this worker knows it; `None` where the
+    /// policy names none.
+    pub revoked: Option<&'a RevocationFeed>,
     /// How signatures are checked.
     pub verifier: &'a dyn SignatureVerifier,
     /// Now.
@@ -53,7 +59,12 @@ pub struct Surroundings<'a> {
 impl Surroundings<'_> {
     /// A caller now, as the decision function sees it.
     fn subject<'a>(&'a self, principal: &'a Principal, peer: &'a Peer) -> Subject<'a> {
-        Subject { principal, peer, revoked: self.revoked, definitions: self.definitions, now: self.now }
+        Subject { principal, peer, revoked: self.revoked(), definitions: self.definitions, now: self.now }
+    }
+
+    /// Who is cut off now.
+    fn revoked(&self) -> Revoked<'_> {
+        Revoked::known(self.revoked, self.now)
     }
 }
 
@@ -89,8 +100,29 @@ enum Phase {
     ExpectBody(Box<admit::Head>),
     /// The request went upstream.
     Forwarded(Box<response::Forwarded>),
+    /// A list comes back, and is held until it is complete.
+    Holding(Box<response::Forwarded>),
+    /// Events come back.
+    Streaming(Box<response::Streaming>),
+    /// An answer comes back that need not be looked at.
+    Answered,
+    /// Nothing more of the answer may be sent: it is complete, or it was refused or cut off.
+    Finished,
     /// Answered by the gateway.
     Closed,
+}
+
+/// How the body of an answer is to be reported.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AnswerBody {
+    /// Not at all: it passes.
+    Unread,
+    /// Once it is complete.
+    Whole,
+    /// Part by part.
+    InChunks,
+    /// Not at all: it must not pass.
+    Withheld,
 }
 
 impl Exchange {
@@ -118,30 +150,46 @@ impl Exchange {
             (Phase::ExpectBody(head), Event::RequestComplete { body }) => {
                 request::on_complete(self.id, *head, body, surroundings, commands)
             }
-            (Phase::ExpectBody(head), Event::KeysSettled) => {
-                request::on_keys_settled(self.id, *head, surroundings, commands)
+            (Phase::ExpectBody(head), Event::Settled) => request::on_settled(self.id, *head, surroundings, commands),
+            (Phase::Forwarded(forwarded), Event::ResponseHeaders { headers, end_of_stream }) => {
+                response::on_headers(self.id, forwarded, &headers, end_of_stream, surroundings, commands)
             }
-            (Phase::Forwarded(forwarded), Event::ResponseHeaders { headers }) => {
-                response::on_headers(self.id, forwarded, &headers, commands)
+            (Phase::Holding(forwarded), Event::ResponseBody { buffered }) => {
+                response::on_body_progress(self.id, forwarded, buffered, commands)
             }
+            (Phase::Holding(forwarded), Event::ResponseComplete { body }) => {
+                response::on_complete(self.id, &forwarded, body, surroundings, commands)
+            }
+            (Phase::Streaming(streaming), Event::ResponseChunk { bytes, end_of_stream }) => {
+                response::on_chunk(streaming, bytes, end_of_stream, surroundings, commands)
+            }
+            (Phase::Streaming(streaming), Event::TimePassed) => {
+                response::on_time_passed(streaming, surroundings, commands)
+            }
+            // It ended, or was cut off, before its time.
+            (phase, Event::TimePassed) => (phase, Flow::Hold),
             // The upstream may answer before it has read the whole request.
-            (phase @ Phase::Forwarded(_), Event::RequestBody { .. } | Event::RequestComplete { .. }) => {
-                (phase, Flow::Pass)
-            }
-            // Waiting is over for another reason.
-            (phase @ (Phase::Forwarded(_) | Phase::Closed), Event::KeysSettled) => (phase, Flow::Hold),
+            (
+                phase @ (Phase::Forwarded(_) | Phase::Holding(_) | Phase::Streaming(_) | Phase::Answered),
+                Event::RequestBody { .. } | Event::RequestComplete { .. },
+            ) => (phase, Flow::Pass),
+            // What was looked at passes, and so does the answer of the gateway or of the proxy itself.
+            (
+                phase @ (Phase::Answered | Phase::Closed),
+                Event::ResponseBody { .. } | Event::ResponseComplete { .. } | Event::ResponseChunk { .. },
+            ) => (phase, Flow::Pass),
             // The answer is the gateway's or the proxy's own, and the request's last word: nothing can be forwarded now.
             (Phase::ExpectHeaders | Phase::ExpectBody(_) | Phase::Closed, Event::ResponseHeaders { .. }) => {
                 (Phase::Closed, Flow::Pass)
             }
+            // Waiting is over for another reason.
+            (phase, Event::Settled) if !matches!(phase, Phase::ExpectHeaders) => (phase, Flow::Hold),
             (Phase::Closed, _) => (Phase::Closed, Flow::Hold),
-            (Phase::ExpectHeaders | Phase::ExpectBody(_), Event::HostFailure)
-            | (Phase::ExpectHeaders, _)
-            | (Phase::ExpectBody(_), Event::RequestHeaders { .. }) => request::refuse_broken_host(self.id, commands),
+            (Phase::Finished, _) => (Phase::Finished, Flow::Hold),
+            (Phase::ExpectHeaders | Phase::ExpectBody(_), _) => request::refuse_broken_host(self.id, commands),
             // Nothing of the answer has been sent yet: it cannot be read, so it cannot be passed on.
-            (Phase::Forwarded(_), Event::RequestHeaders { .. } | Event::HostFailure) => {
-                response::refuse_broken_host(self.id, commands)
-            }
+            (Phase::Forwarded(_) | Phase::Holding(_), _) => response::refuse_broken_host(self.id, commands),
+            (Phase::Streaming(_) | Phase::Answered, _) => response::cut_off_by_broken_host(commands),
         };
         self.phase = next;
         flow
@@ -155,6 +203,17 @@ impl Exchange {
     /// Whether the request's body matters for the decision.
     pub const fn expects_body(&self) -> bool {
         matches!(self.phase, Phase::ExpectBody(_))
+    }
+
+    /// How the body of the answer is to be reported.
+    pub const fn answer_body(&self) -> AnswerBody {
+        match self.phase {
+            Phase::Holding(_) => AnswerBody::Whole,
+            Phase::Streaming(_) => AnswerBody::InChunks,
+            Phase::Answered | Phase::Closed => AnswerBody::Unread,
+            // No body comes before its headers.
+            Phase::ExpectHeaders | Phase::ExpectBody(_) | Phase::Forwarded(_) | Phase::Finished => AnswerBody::Withheld,
+        }
     }
 
     /// The id of the decision about this exchange.

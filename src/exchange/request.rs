@@ -1,6 +1,6 @@
 //! From the first header to the decision.
 //!
-//! The order of the checks is part of the contract: path, origin, method, credential, media type and size, strict
+//! The order of the checks is part of the contract: path, origin, method, credential, session, media type and size, strict
 //! parse, revision and headers, method table, target, rules. The first that fails answers.
 
 use std::rc::Rc;
@@ -8,7 +8,8 @@ use std::rc::Rc;
 use super::admit::{self, Caller, Endpoint, Head, HttpMethod};
 use super::answer::{self, DECISION_HEADER};
 use super::command::{Command, Flow, HeaderEdits, Verdict};
-use super::response::Forwarded;
+use super::response::{Asked, Forwarded};
+use super::session::{self, SESSION_HEADER};
 use super::{DecisionId, Phase, Surroundings};
 use crate::http::HeaderList;
 use crate::identity::{Peer, Principal};
@@ -30,8 +31,8 @@ pub(super) fn on_headers(
         Ok(head) => head,
         Err(answer) => return answer.send(id, origin.as_deref(), commands),
     };
-    if let Caller::ExpectKeys(issuer) = head.caller {
-        commands.push(Command::AwaitKeys(issuer));
+    if let Caller::Expect(awaited) = head.caller {
+        commands.push(Command::Await(awaited));
     }
     if end_of_stream {
         return on_complete(id, head, b"", surroundings, commands);
@@ -68,7 +69,7 @@ pub(super) fn on_complete(
             finish(id, judged, head, commands)
         }
         // The proxy holds the body meanwhile.
-        Caller::ExpectKeys(_) => (Phase::ExpectBody(Box::new(head)), Flow::Hold),
+        Caller::Expect(_) => (Phase::ExpectBody(Box::new(head)), Flow::Hold),
     }
 }
 
@@ -76,21 +77,29 @@ pub(super) fn on_complete(
 fn check_size(head: &Head, bytes: usize, surroundings: &Surroundings<'_>) -> Result<(), answer::Answer> {
     match head.caller {
         _ if bytes > surroundings.policy.max_request_bytes.get() => Err(admit::too_large(surroundings.policy)),
-        Caller::ExpectKeys(_) if bytes > limits::MAX_WAITING_BODY_BYTES => Err(answer::keys_unavailable()),
-        Caller::ExpectKeys(_) | Caller::Known => Ok(()),
+        Caller::Expect(awaited) if bytes > limits::MAX_WAITING_BODY_BYTES => Err(answer::not_available(awaited)),
+        Caller::Expect(_) | Caller::Known => Ok(()),
     }
 }
 
-pub(super) fn on_keys_settled(
+pub(super) fn on_settled(
     id: DecisionId,
     mut head: Head,
     surroundings: &mut Surroundings<'_>,
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
-    if let Err(answer) = admit::identify(&head.token, surroundings) {
-        return answer.send(id, head.origin.as_deref(), commands);
+    if let Caller::Expect(awaited) = head.caller {
+        let recognised = admit::recognise_again(&head.token, awaited, surroundings);
+        let checked = recognised
+            .and_then(|caller| admit::check_session(&head.token, &head.mcp, caller, surroundings).map(|()| caller));
+        head.caller = match checked {
+            Ok(caller) => caller,
+            Err(answer) => return answer.send(id, head.origin.as_deref(), commands),
+        };
+        if let Caller::Expect(next) = head.caller {
+            commands.push(Command::Await(next));
+        }
     }
-    head.caller = Caller::Known;
     (Phase::ExpectBody(Box::new(head)), Flow::Hold)
 }
 
@@ -103,7 +112,9 @@ pub(super) fn refuse_broken_host(id: DecisionId, commands: &mut Vec<Command>) ->
 struct Judged {
     permit: Permit,
     principal: Rc<Principal>,
+    asked: Asked,
     edits: HeaderEdits,
+    session: session::Expected,
 }
 
 fn finish(
@@ -114,11 +125,12 @@ fn finish(
 ) -> (Phase, Flow) {
     match judged {
         Err(answer) => answer.send(id, head.origin.as_deref(), commands),
-        Ok(Judged { permit, principal, mut edits }) => {
+        Ok(Judged { permit, principal, asked, mut edits, session }) => {
             edits.remove.extend(head.unwanted);
             commands.push(Command::EditRequestHeaders(edits));
             commands.push(Command::Decided { verdict: Verdict::Allow, reason: "permitted" });
-            let forwarded = Forwarded { _permit: permit, origin: head.origin, principal, peer: head.peer };
+            let Head { origin, peer, .. } = head;
+            let forwarded = Forwarded { _permit: permit, origin, principal, peer, asked, session };
             (Phase::Forwarded(Box::new(forwarded)), Flow::Pass)
         }
     }
@@ -132,6 +144,7 @@ fn judge(
 ) -> Result<Judged, answer::Answer> {
     // Again: the body may have taken its time, and the token expired or lost its key meanwhile.
     let principal = admit::identify(&head.token, surroundings)?;
+    let session = session::open(&head.mcp, &principal, surroundings)?;
     let policy = surroundings.policy;
     if head.endpoint == Endpoint::Permissions {
         let subject = surroundings.subject(&principal, &head.peer);
@@ -168,8 +181,12 @@ fn judge(
             };
             let mut edits = HeaderEdits { set, ..HeaderEdits::default() };
             edits.set.push((DECISION_HEADER, id.to_string()));
+            edits.set.extend(session.iter().map(|session| (SESSION_HEADER, session.upstream_id.clone())));
+            // What comes back may have to be read.
+            edits.set.push(("accept-encoding", "identity".to_owned()));
             edits.remove.extend(unchecked_headers(&head.mcp, &calls));
-            Ok(Judged { permit, principal: Rc::clone(&principal), edits })
+            let session = session::expected(session, &head.mcp, &calls, &principal, policy);
+            Ok(Judged { permit, principal: Rc::clone(&principal), asked: Asked::of(&calls), edits, session })
         }
         Decision::Deny { call, denial } => {
             let call = calls.get(call);

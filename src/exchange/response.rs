@@ -1,14 +1,22 @@
 //! What happens to the answer.
+//!
+//! Most answers pass as they are. A list is held until it is whole, an event stream is looked at event by event; what
+//! of them the caller may not see is taken out by the same function that decides calls (see `view`).
 
 use std::rc::Rc;
+
+use serde_json::value::RawValue;
 
 use super::answer::{CORS_EXPOSED, DECISION_HEADER, for_page};
 use super::command::{Command, Flow, HeaderEdits};
 use super::hygiene::unwanted_in_answer;
-use super::{DecisionId, Phase};
-use crate::http::{HeaderList, LocalReply};
+use super::view::CallerView;
+use super::{DecisionId, Phase, Surroundings, session};
+use crate::http::{HeaderList, LocalReply, Single};
 use crate::identity::{Peer, Principal};
-use crate::mcp::{ErrorCode, RpcError};
+use crate::limits;
+use crate::mcp::sse::{Edit, EventStream};
+use crate::mcp::{Call, ClientFeature, ErrorCode, RequestId, Reviewed, RpcError, review};
 use crate::policy::Permit;
 
 /// What an answer is held against.
@@ -22,15 +30,64 @@ pub(super) struct Forwarded {
     pub(super) principal: Rc<Principal>,
     /// From where.
     pub(super) peer: Peer,
+    /// For what.
+    pub(super) asked: Asked,
+    /// What the answer may say about a session.
+    pub(super) session: session::Expected,
+}
+
+/// What a request asked for, as far as its answer must be understood.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    /// For a list, perhaps among other things.
+    pub(super) has_list: bool,
+    /// Any of its calls has an answer, which could ask something of the client.
+    pub(super) has_result: bool,
+    /// In a revision without sessions.
+    pub(super) is_stateless: bool,
+    /// The id of its only call.
+    pub(super) id: Option<Box<RawValue>>,
+}
+
+impl Asked {
+    /// What these calls ask for.
+    pub(super) fn of(calls: &[Call<'_>]) -> Self {
+        let id = match calls {
+            [call] => call.id.map(|id| id.raw().to_owned()),
+            _ => None,
+        };
+        Self {
+            has_list: calls.iter().any(|call| call.method.is_some_and(crate::mcp::Method::is_list)),
+            has_result: calls.iter().any(|call| call.method.is_some() && call.id.is_some()),
+            is_stateless: calls.first().is_some_and(|call| call.revision.is_stateless()),
+            id,
+        }
+    }
+}
+
+/// An event stream on its way to the client.
+#[derive(Debug)]
+pub(super) struct Streaming {
+    forwarded: Box<Forwarded>,
+    events: EventStream,
+}
+
+/// How the body of an answer is looked at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Treatment {
+    Pass,
+    Hold,
+    Stream,
 }
 
 pub(super) fn on_headers(
     id: DecisionId,
     forwarded: Box<Forwarded>,
     headers: &HeaderList,
+    end_of_stream: bool,
+    surroundings: &Surroundings<'_>,
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
-    let origin = &forwarded.origin;
     // The upstream trusts the gateway, so its 401 or 407 is a fault of the set-up. Its challenge would send the client,
     // with its credentials, to an authorization server that the gateway does not know. MCP has no upgrades, and no
     // redirects either: one would send the client, with token and body, past the gateway.
@@ -39,12 +96,30 @@ pub(super) fn on_headers(
     if matches!(status, "101" | "401" | "407") || sends_elsewhere {
         commands.push(Command::UpstreamRefused);
         let text = "The MCP server did not accept the gateway's request";
-        let reply = bad_gateway(id, text, "upstream_refused");
-        commands.push(Command::Reply(for_page(reply, origin.as_deref())));
-        return (Phase::Closed, Flow::Hold);
+        return refuse(id, &forwarded, text, "upstream_refused", commands);
     }
+    let treatment = if end_of_stream {
+        Treatment::Pass
+    } else {
+        match treatment(&forwarded, headers, surroundings) {
+            Ok(treatment) => treatment,
+            Err(Unsuitable { text, reason }) => {
+                commands.push(Command::Withheld { what: reason, count: 1 });
+                return refuse(id, &forwarded, text, reason, commands);
+            }
+        }
+    };
     let mut edits = HeaderEdits { remove: unwanted_in_answer(headers), ..HeaderEdits::default() };
-    if let Some(origin) = origin {
+    if let Err(problem) = session::on_answer(&forwarded.session, headers, surroundings, &mut edits) {
+        commands.push(Command::UpstreamUnusable { reason: problem.reason, remedy: problem.remedy });
+        let text = "The session with the MCP server cannot be secured";
+        return refuse(id, &forwarded, text, problem.reason, commands);
+    }
+    if treatment != Treatment::Pass {
+        let of_the_body = OF_THE_BODY.into_iter().filter(|name| headers.contains(name));
+        edits.remove.extend(of_the_body.map(|name| name.as_bytes().to_vec()));
+    }
+    if let Some(origin) = &forwarded.origin {
         edits.set.push(("access-control-allow-origin", origin.clone()));
         edits.set.push(("access-control-expose-headers", CORS_EXPOSED.to_owned()));
         edits.add.push(("vary", "origin".to_owned()));
@@ -52,17 +127,245 @@ pub(super) fn on_headers(
     if !edits.is_empty() {
         commands.push(Command::EditResponseHeaders(edits));
     }
-    (Phase::Forwarded(forwarded), Flow::Pass)
+    match treatment {
+        Treatment::Pass => (Phase::Answered, Flow::Pass),
+        Treatment::Hold => (Phase::Holding(forwarded), Flow::Hold),
+        Treatment::Stream => {
+            commands.push(Command::WatchAnswer(forwarded.principal.token().expires_at().plus(limits::CLOCK_SKEW)));
+            let streaming = Streaming { forwarded, events: EventStream::default() };
+            (Phase::Streaming(Box::new(streaming)), Flow::Pass)
+        }
+    }
+}
+
+/// Fields that describe the very bytes of a body.
+const OF_THE_BODY: [&str; 6] = ["content-length", "content-md5", "content-digest", "digest", "repr-digest", "etag"];
+
+/// An answer that must be looked at and cannot be.
+struct Unsuitable {
+    text: &'static str,
+    reason: &'static str,
+}
+
+fn treatment(
+    forwarded: &Forwarded,
+    headers: &HeaderList,
+    surroundings: &Surroundings<'_>,
+) -> Result<Treatment, Unsuitable> {
+    let asked = &forwarded.asked;
+    let asks_freely = ALL_FEATURES.iter().all(|feature| surroundings.policy.server_requests.contains(feature));
+    let is_interesting = asked.has_list || (asked.has_result && !asks_freely);
+    // An error page of some proxy is no list to any client.
+    let is_success = headers.value(":status").is_some_and(|status| status.starts_with('2'));
+    let treatment = match media_type(headers) {
+        MediaType::EventStream => Treatment::Stream,
+        MediaType::Json if is_interesting => Treatment::Hold,
+        MediaType::Json => Treatment::Pass,
+        MediaType::Other if is_interesting && is_success => {
+            return Err(Unsuitable {
+                text: "The answer of the MCP server is neither JSON nor an event stream",
+                reason: "answer_media_type",
+            });
+        }
+        MediaType::Other => Treatment::Pass,
+        MediaType::Ambiguous => {
+            return Err(Unsuitable {
+                text: "The answer of the MCP server has no clear media type",
+                reason: "answer_media_type",
+            });
+        }
+    };
+    let is_plain = match headers.single("content-encoding") {
+        Single::Absent => true,
+        Single::Value(encoding) => encoding.eq_ignore_ascii_case("identity"),
+        Single::Ambiguous => false,
+    };
+    if treatment != Treatment::Pass && !is_plain {
+        return Err(Unsuitable {
+            text: "The MCP server has compressed an answer that it was asked not to compress",
+            reason: "answer_encoded",
+        });
+    }
+    Ok(treatment)
+}
+
+/// What a policy can keep an upstream from asking for.
+const ALL_FEATURES: [ClientFeature; 3] = [ClientFeature::Sampling, ClientFeature::Elicitation, ClientFeature::Roots];
+
+enum MediaType {
+    EventStream,
+    Json,
+    Other,
+    /// Clients could take it for an event stream, or for something else.
+    Ambiguous,
+}
+
+fn media_type(headers: &HeaderList) -> MediaType {
+    match headers.single("content-type") {
+        Single::Absent => MediaType::Other,
+        Single::Ambiguous => MediaType::Ambiguous,
+        Single::Value(value) => {
+            let value = value.to_ascii_lowercase();
+            match value.split(';').next().unwrap_or_default().trim() {
+                "text/event-stream" => MediaType::EventStream,
+                // Some clients look for the name anywhere in the field.
+                _ if value.contains("event-stream") => MediaType::Ambiguous,
+                "application/json" => MediaType::Json,
+                _ if value.contains("application/json") => MediaType::Ambiguous,
+                _ => MediaType::Other,
+            }
+        }
+    }
+}
+
+/// More of a list arrived.
+pub(super) fn on_body_progress(
+    id: DecisionId,
+    forwarded: Box<Forwarded>,
+    buffered: usize,
+    commands: &mut Vec<Command>,
+) -> (Phase, Flow) {
+    if buffered > limits::MAX_LIST_BYTES {
+        return too_large(id, &forwarded, commands);
+    }
+    (Phase::Holding(forwarded), Flow::Hold)
+}
+
+/// A list is complete: its headers are still held, so it can be refused.
+pub(super) fn on_complete(
+    id: DecisionId,
+    forwarded: &Forwarded,
+    body: &[u8],
+    surroundings: &mut Surroundings<'_>,
+    commands: &mut Vec<Command>,
+) -> (Phase, Flow) {
+    if body.len() > limits::MAX_LIST_BYTES {
+        return too_large(id, forwarded, commands);
+    }
+    if body.is_empty() {
+        return (Phase::Finished, Flow::Pass);
+    }
+    let mut view = CallerView::new(forwarded, surroundings);
+    let reviewed = review(body, &mut view);
+    let hidden = view.hidden;
+    if hidden > 0 {
+        commands.push(Command::Withheld { what: "element", count: hidden });
+    }
+    match reviewed {
+        Ok(Reviewed::Unchanged) => {}
+        Ok(Reviewed::Changed(body)) => commands.push(Command::ReplaceResponseBody(body)),
+        Ok(Reviewed::Nothing) | Err(_) => {
+            commands.push(Command::Withheld { what: "answer_unreadable", count: 1 });
+            let text = "The answer of the MCP server cannot be read";
+            return refuse(id, forwarded, text, "answer_unreadable", commands);
+        }
+    }
+    (Phase::Finished, Flow::Pass)
+}
+
+fn too_large(id: DecisionId, forwarded: &Forwarded, commands: &mut Vec<Command>) -> (Phase, Flow) {
+    commands.push(Command::Withheld { what: "answer_too_large", count: 1 });
+    refuse(id, forwarded, "The list of the MCP server is too large to be filtered", "answer_too_large", commands)
+}
+
+/// The next part of an event stream arrived.
+pub(super) fn on_chunk(
+    mut streaming: Box<Streaming>,
+    bytes: &[u8],
+    end_of_stream: bool,
+    surroundings: &mut Surroundings<'_>,
+    commands: &mut Vec<Command>,
+) -> (Phase, Flow) {
+    if let Some(reason) = why_to_end(&streaming.forwarded, surroundings) {
+        return cut_off(reason, commands);
+    }
+    let Streaming { forwarded, events } = &mut *streaming;
+    let mut view = CallerView::new(forwarded, surroundings);
+    let (mut unreadable, mut refused) = (0_usize, 0_usize);
+    let mut edit = |data: &[u8]| match review(data, &mut view) {
+        Ok(Reviewed::Unchanged) => Edit::Keep,
+        Ok(Reviewed::Changed(data)) => Edit::Replace(data),
+        Ok(Reviewed::Nothing) => {
+            refused = refused.saturating_add(1);
+            Edit::Drop
+        }
+        Err(_) => {
+            unreadable = unreadable.saturating_add(1);
+            Edit::Drop
+        }
+    };
+    let mut out = Vec::with_capacity(bytes.len());
+    let fed = events.feed(bytes, &mut edit, &mut out);
+    let hidden = view.hidden;
+    for (what, count) in [("element", hidden), ("message", refused), ("event_unreadable", unreadable)] {
+        if count > 0 {
+            commands.push(Command::Withheld { what, count });
+        }
+    }
+    if fed.is_err() {
+        commands.push(Command::Withheld { what: "event_too_large", count: 1 });
+        return cut_off("event_too_large", commands);
+    }
+    if out != bytes {
+        commands.push(Command::ReplaceResponseBody(out));
+    }
+    (if end_of_stream { Phase::Finished } else { Phase::Streaming(streaming) }, Flow::Pass)
+}
+
+/// Ends an event stream that may not go on.
+pub(super) fn on_time_passed(
+    streaming: Box<Streaming>,
+    surroundings: &Surroundings<'_>,
+    commands: &mut Vec<Command>,
+) -> (Phase, Flow) {
+    match why_to_end(&streaming.forwarded, surroundings) {
+        Some(reason) => cut_off(reason, commands),
+        None => (Phase::Streaming(streaming), Flow::Pass),
+    }
+}
+
+/// A stream may last as long as its caller could begin it anew.
+fn why_to_end(forwarded: &Forwarded, surroundings: &Surroundings<'_>) -> Option<&'static str> {
+    let Forwarded { principal, peer, .. } = forwarded;
+    let Surroundings { policy, now, .. } = surroundings;
+    if principal.token().check_times(*now).is_err() {
+        return Some("token_expired");
+    }
+    let is_cut_off = !principal.objections(&policy.directory, surroundings.revoked(), peer, *now).is_empty();
+    is_cut_off.then_some("not_permitted")
+}
+
+fn cut_off(reason: &'static str, commands: &mut Vec<Command>) -> (Phase, Flow) {
+    commands.push(Command::CutOff { reason });
+    (Phase::Finished, Flow::Hold)
+}
+
+/// The host does not do what the rest of a stream depends on.
+pub(super) fn cut_off_by_broken_host(commands: &mut Vec<Command>) -> (Phase, Flow) {
+    cut_off("host_failure", commands)
 }
 
 /// The answer of the upstream cannot be read.
 pub(super) fn refuse_broken_host(id: DecisionId, commands: &mut Vec<Command>) -> (Phase, Flow) {
-    commands.push(Command::Reply(bad_gateway(id, "The answer of the MCP server cannot be read", "host_failure")));
-    (Phase::Closed, Flow::Hold)
+    commands.push(Command::Reply(bad_gateway(id, None, "The answer of the MCP server cannot be read", "host_failure")));
+    (Phase::Finished, Flow::Hold)
 }
 
-fn bad_gateway(id: DecisionId, message: &str, reason: &'static str) -> LocalReply {
+/// Answers in place of the upstream, none of whose bytes has been sent.
+fn refuse(
+    id: DecisionId,
+    forwarded: &Forwarded,
+    text: &str,
+    reason: &'static str,
+    commands: &mut Vec<Command>,
+) -> (Phase, Flow) {
+    let reply = bad_gateway(id, forwarded.asked.id.as_deref(), text, reason);
+    commands.push(Command::Reply(for_page(reply, forwarded.origin.as_deref())));
+    (Phase::Finished, Flow::Hold)
+}
+
+fn bad_gateway(id: DecisionId, request: Option<&RawValue>, message: &str, reason: &'static str) -> LocalReply {
     RpcError::new(ErrorCode::Unavailable, message)
-        .into_reply(502, None, reason)
+        .into_reply(502, request.map(RequestId::new), reason)
         .with_header(DECISION_HEADER, id.to_string())
 }

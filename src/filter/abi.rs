@@ -32,6 +32,7 @@ pub(super) enum Map {
 #[repr(u32)]
 pub(super) enum Buffer {
     RequestBody = 0,
+    ResponseBody = 1,
     CalloutBody = 4,
     PluginConfiguration = 7,
 }
@@ -79,6 +80,8 @@ unsafe extern "C" {
     ) -> u32;
     fn proxy_set_shared_data(key: *const u8, key_size: usize, value: *const u8, value_size: usize, cas: u32) -> u32;
     fn proxy_continue_stream(stream: u32) -> u32;
+    fn proxy_close_stream(stream: u32) -> u32;
+    fn proxy_set_buffer_bytes(buffer: u32, start: usize, size: usize, data: *const u8, data_size: usize) -> u32;
     fn proxy_send_local_response(
         status: u32,
         details: *const u8,
@@ -233,6 +236,19 @@ pub(super) fn set_shared_data(key: &str, value: &[u8], cas: u32) -> Result<(), H
 pub(super) fn continue_request() -> Result<(), HostError> {
     // SAFETY: no pointers. 0 is the request's side of the stream.
     check(unsafe { proxy_continue_stream(0) })
+}
+
+/// Cuts the answer off, as soon as the host is back from this module: a reset on HTTP/2, a closed connection on HTTP/1.
+pub(super) fn close_response() -> Result<(), HostError> {
+    // SAFETY: no pointers. 1 is the answer's side of the stream.
+    check(unsafe { proxy_close_stream(1) })
+}
+
+/// Puts `content` in place of all that a buffer holds.
+pub(super) fn set_buffer(buffer: Buffer, content: &[u8]) -> Result<(), HostError> {
+    let all = usize::MAX >> 1;
+    // SAFETY: pointer and length describe `content`, which outlives the call; the host copies it.
+    check(unsafe { proxy_set_buffer_bytes(buffer as u32, 0, all, content.as_ptr(), content.len()) })
 }
 
 pub(super) fn send_local_response(

@@ -7,23 +7,27 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
 use super::abi::{self, Buffer, HostError, Map};
+use super::documents;
 use super::gateway::Gateway;
 use super::host::{self, Level};
 use super::metrics;
-use crate::exchange::{Command, Event, Exchange, Flow};
+use crate::exchange::{AnswerBody, Command, Event, Exchange, Flow};
 use crate::http::LocalReply;
 use crate::identity::Peer;
+use crate::limits;
 use crate::units::UnixSeconds;
 
 /// What the SDK holds for a stream.
 pub(super) struct Stream(Rc<RefCell<Request>>);
 
-/// A request, also within reach of the root, which wakes it when its keys are there.
+/// A request, also within reach of the root, which wakes it when what it waits for is there.
 pub(super) struct Request {
     context_id: u32,
     gateway: Rc<Gateway>,
     exchange: Exchange,
     received: Received,
+    /// When the root is to look after the answer.
+    watched_until: Option<UnixSeconds>,
     own: Weak<RefCell<Self>>,
 }
 
@@ -39,7 +43,10 @@ impl Stream {
     pub(super) fn new(context_id: u32, gateway: Rc<Gateway>) -> Self {
         let exchange = Exchange::new(gateway.next_decision());
         let received = Received::Part;
-        Self(Rc::new_cyclic(|own| RefCell::new(Request { context_id, gateway, exchange, received, own: own.clone() })))
+        Self(Rc::new_cyclic(|own| {
+            let (watched_until, own) = (None, own.clone());
+            RefCell::new(Request { context_id, gateway, exchange, received, watched_until, own })
+        }))
     }
 
     fn with<R>(&self, otherwise: R, work: impl FnOnce(&mut Request) -> R) -> R {
@@ -52,7 +59,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.with((), |request| request.gateway.forget(request.context_id));
+        self.with((), |request| request.gateway.forget(request.context_id, request.watched_until));
     }
 }
 
@@ -85,24 +92,46 @@ impl HttpContext for Stream {
         })
     }
 
-    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
+    fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         self.with(Action::Pause, |request| {
             let event = match host::headers(Map::ResponseHeaders) {
-                Ok(headers) => Event::ResponseHeaders { headers },
+                Ok(headers) => Event::ResponseHeaders { headers, end_of_stream },
                 Err(_) => Event::HostFailure,
             };
             request.take_in(event)
         })
     }
+
+    fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        self.with(Action::Pause, |request| match request.exchange.answer_body() {
+            AnswerBody::Unread => Action::Continue,
+            AnswerBody::Withheld => Action::Pause,
+            AnswerBody::Whole if end_of_stream => request.answer_complete(),
+            AnswerBody::Whole => request.take_in(Event::ResponseBody { buffered: size }),
+            AnswerBody::InChunks => match abi::buffer(Buffer::ResponseBody, size) {
+                Ok(bytes) => request.take_in(Event::ResponseChunk { bytes: &bytes, end_of_stream }),
+                Err(_) => request.take_in(Event::HostFailure),
+            },
+        })
+    }
+
+    fn on_http_response_trailers(&mut self, _: usize) -> Action {
+        self.with(Action::Pause, |request| match request.exchange.answer_body() {
+            AnswerBody::Unread => Action::Continue,
+            AnswerBody::Withheld => Action::Pause,
+            AnswerBody::Whole => request.answer_complete(),
+            AnswerBody::InChunks => request.take_in(Event::ResponseChunk { bytes: b"", end_of_stream: true }),
+        })
+    }
 }
 
 impl Request {
-    /// The keys that this request waits for have come, or will not.
+    /// What this request waits for has come, or will not.
     pub(super) fn wake(&mut self) {
         if abi::set_effective_context(self.context_id).is_err() {
             return;
         }
-        let action = match (self.take_in(Event::KeysSettled), self.received) {
+        let action = match (self.take_in(Event::Settled), self.received) {
             (Action::Pause, Received::AllWithoutBody) if self.exchange.expects_body() => {
                 self.take_in(Event::RequestComplete { body: b"" })
             }
@@ -135,6 +164,23 @@ impl Request {
         }
     }
 
+    /// The whole answer is there, and the host holds it.
+    fn answer_complete(&mut self) -> Action {
+        // One byte more than is allowed shows that there is too much.
+        match abi::buffer(Buffer::ResponseBody, limits::MAX_LIST_BYTES.saturating_add(1)) {
+            Ok(body) => self.take_in(Event::ResponseComplete { body: &body }),
+            Err(_) => self.take_in(Event::HostFailure),
+        }
+    }
+
+    /// Looks whether the answer may still go on.
+    pub(super) fn look_after(&mut self) {
+        self.watched_until = None;
+        if abi::set_effective_context(self.context_id).is_ok() {
+            self.take_in(Event::TimePassed);
+        }
+    }
+
     fn take_in(&mut self, event: Event<'_>) -> Action {
         let mut commands = Vec::new();
         let (now, event) = match host::now() {
@@ -151,14 +197,14 @@ impl Request {
         }
     }
 
-    fn run(&self, command: Command) -> Result<(), HostError> {
+    fn run(&mut self, command: Command) -> Result<(), HostError> {
         match command {
             Command::EditRequestHeaders(edits) => host::edit_headers(Map::RequestHeaders, &edits),
             Command::EditResponseHeaders(edits) => host::edit_headers(Map::ResponseHeaders, &edits),
             Command::Reply(reply) => host::reply(&reply),
-            Command::AwaitKeys(issuer) => {
-                if !self.gateway.wait_for_keys(issuer, self.context_id, self.own.clone()) {
-                    metrics::count("toolgate.jwks.too_many_waiting");
+            Command::Await(awaited) => {
+                if !self.gateway.wait_for(awaited, self.context_id, self.own.clone()) {
+                    metrics::count(&documents::metric(awaited, "too_many_waiting"));
                     return Err(HostError(0));
                 }
                 self.gateway.call_root()
@@ -167,8 +213,32 @@ impl Request {
                 metrics::count(&format!("toolgate.decisions.{}.{reason}", verdict.name()));
                 Ok(())
             }
+            Command::ReplaceResponseBody(body) => abi::set_buffer(Buffer::ResponseBody, &body),
+            Command::WatchAnswer(until) => {
+                if !self.gateway.watch(until, self.context_id, self.own.clone()) {
+                    metrics::count("toolgate.streams.too_many");
+                    return Err(HostError(0));
+                }
+                self.watched_until = Some(until);
+                Ok(())
+            }
+            Command::CutOff { reason } => {
+                metrics::count(&format!("toolgate.streams.cut_off.{reason}"));
+                abi::close_response()
+            }
+            Command::Withheld { what, count } => {
+                metrics::add(&format!("toolgate.withheld.{what}"), i64::try_from(count).unwrap_or(i64::MAX));
+                Ok(())
+            }
             Command::UpstreamRefused => {
                 metrics::count("toolgate.upstream.refused");
+                Ok(())
+            }
+            Command::UpstreamUnusable { reason, remedy } => {
+                metrics::count(&format!("toolgate.upstream.{reason}"));
+                if self.gateway.is_news(reason) {
+                    host::log(Level::Error, &format!("toolgate: {reason}: {remedy}"));
+                }
                 Ok(())
             }
         }

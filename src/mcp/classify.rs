@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::message::{META_CAPABILITIES, META_VERSION};
 use super::{
-    Body, ErrorCode, Kind, McpHeaders, Member, Message, Meta, Method, Params, ProtocolError, RequestId, Revision,
-    RevisionSet, RpcError,
+    Body, ClientCapabilities, ErrorCode, Kind, McpHeaders, Member, Message, Meta, Method, Params, ProtocolError,
+    RequestId, Revision, RevisionSet, RpcError,
 };
 use crate::limits;
 
@@ -25,6 +25,8 @@ pub struct Call<'a> {
     pub target: Target<'a>,
     /// Its id, for requests.
     pub id: Option<RequestId<'a>>,
+    /// What the client says that it can do: in `initialize`, and empty in all other messages.
+    pub capabilities: ClientCapabilities,
 }
 
 impl Call<'_> {
@@ -161,18 +163,22 @@ fn one<'a>(message: Message<'a>, headers: &McpHeaders, allowed: &RevisionSet) ->
         (Kind::Notification, Some(_)) => return Err(Fault::invalid_request("A notification has no id")),
         (Kind::Request, Some(_)) | (Kind::Notification, None) => {}
     }
+    let capabilities = capabilities_of(known, &params)?;
     let target = target_of(known, params)?;
     if revision.is_stateless() {
         check_mirrors(&method, &target, known, headers)?;
     }
-    Ok(Call { revision, method: Some(known), target, id })
+    Ok(Call { revision, method: Some(known), target, id, capabilities })
 }
 
 /// A response to a request that the server sent: exists only where servers send requests.
 fn response<'a>(id: &Member<RequestId<'a>>, headers: &McpHeaders, allowed: &RevisionSet) -> Result<Call<'a>, Fault> {
     let revision = handshake_revision(headers, allowed)?;
     match id {
-        Member::Valid(_) => Ok(Call { revision, method: None, target: Target::Protocol, id: None }),
+        Member::Valid(_) => {
+            let capabilities = ClientCapabilities::default();
+            Ok(Call { revision, method: None, target: Target::Protocol, id: None, capabilities })
+        }
         Member::Absent | Member::Malformed => Err(Fault::invalid_request("A response needs the id of its request")),
     }
 }
@@ -268,6 +274,16 @@ fn unknown_method(revision: Revision, is_request: bool) -> Fault {
         (false, false) => 400,
     };
     Fault::new(status, ErrorCode::MethodNotFound, "Method not found", "unknown_method")
+}
+
+/// Only `initialize` declares for the messages after it; the same member elsewhere is nobody's business.
+fn capabilities_of(method: Method, params: &Params<'_>) -> Result<ClientCapabilities, Fault> {
+    match params.capabilities {
+        _ if method != Method::Initialize => Ok(ClientCapabilities::default()),
+        Member::Absent => Ok(ClientCapabilities::default()),
+        Member::Valid(capabilities) => Ok(capabilities),
+        Member::Malformed => Err(invalid_params("capabilities must be an object")),
+    }
 }
 
 fn target_of<'a>(method: Method, params: Params<'a>) -> Result<Target<'a>, Fault> {

@@ -1,4 +1,4 @@
-//! The `Mcp-*` request headers of revision 2026-07-28, which mirror the body.
+//! The `Mcp-*` request headers: of revision 2026-07-28, which mirror the body, and the session of those before.
 //!
 //! They are claims of the client: nothing is decided by them, and they must agree with the body that is judged.
 
@@ -18,6 +18,8 @@ pub struct McpHeaders {
     pub method: Option<String>,
     /// `Mcp-Name`, as sent.
     pub name: Option<String>,
+    /// `Mcp-Session-Id`, as sent. Means nothing in stateless revisions.
+    pub session: Option<String>,
 }
 
 /// Why a header cannot be used.
@@ -32,12 +34,12 @@ impl McpHeaders {
     /// When one is repeated or holds bytes that two readers could take for different things.
     pub fn read(headers: &HeaderList) -> Result<Self, HeaderProblem> {
         // Not used here, but an upstream would use one of two.
-        read(headers, "mcp-session-id")?;
         read(headers, "last-event-id")?;
         Ok(Self {
             protocol_version: read(headers, "mcp-protocol-version")?,
             method: read(headers, "mcp-method")?,
             name: read(headers, "mcp-name")?,
+            session: read(headers, "mcp-session-id")?,
         })
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde_json::value::RawValue;
 
+use super::ClientCapabilities;
 use super::read::BodySeed;
 use crate::json;
 
@@ -13,7 +14,7 @@ use crate::json;
 pub struct RequestId<'a>(&'a RawValue);
 
 impl<'a> RequestId<'a> {
-    pub(super) const fn new(raw: &'a RawValue) -> Self {
+    pub(crate) const fn new(raw: &'a RawValue) -> Self {
         Self(raw)
     }
 
@@ -98,6 +99,8 @@ pub struct Params<'a> {
     pub task_id: Member<Cow<'a, str>>,
     /// `protocolVersion` of `initialize`.
     pub protocol_version: Member<Cow<'a, str>>,
+    /// `capabilities` of `initialize`.
+    pub capabilities: Member<ClientCapabilities>,
     /// `ref` of `completion/complete`.
     pub reference: Member<Reference<'a>>,
     /// `notifications` of `subscriptions/listen`.

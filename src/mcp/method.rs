@@ -84,6 +84,14 @@ impl Method {
             .map(|&(method, _, kind, _)| (method, kind))
     }
 
+    /// Whether the answer is a list of which callers see different parts.
+    pub const fn is_list(self) -> bool {
+        matches!(
+            self,
+            Self::ToolsList | Self::ResourcesList | Self::ResourcesTemplatesList | Self::PromptsList | Self::TasksList
+        )
+    }
+
     /// The name on the wire.
     pub fn name(self) -> &'static str {
         TABLE.iter().find(|(method, ..)| *method == self).map_or("", |&(_, name, ..)| name)

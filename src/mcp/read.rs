@@ -12,7 +12,7 @@ use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::message::{META_CAPABILITIES, META_VERSION};
-use super::{Body, Member, Message, Meta, Params, Reference, RequestId, Subscriptions};
+use super::{Body, Capability, ClientCapabilities, Member, Message, Meta, Params, Reference, RequestId, Subscriptions};
 use crate::json::{self, Checked, Defect, Key, Members, Text};
 use crate::limits;
 
@@ -104,12 +104,12 @@ impl<'de> ProtocolObject<'de> for Params<'de> {
         "uri",
         "taskId",
         "protocolVersion",
+        "capabilities",
         "ref",
         "notifications",
         "_meta",
         // Read by the upstream only, but part of what is authorised.
         "arguments",
-        "capabilities",
         "cursor",
         "inputResponses",
         "requestState",
@@ -122,6 +122,7 @@ impl<'de> ProtocolObject<'de> for Params<'de> {
             "uri" => self.uri = members.next_value_seed(Str { depth })?,
             "taskId" => self.task_id = members.next_value_seed(Str { depth })?,
             "protocolVersion" => self.protocol_version = members.next_value_seed(Str { depth })?,
+            "capabilities" => self.capabilities = members.next_value_seed(Object::new(depth))?,
             "ref" => self.reference = members.next_value_seed(Object::new(depth))?,
             "notifications" => self.subscriptions = members.next_value_seed(Object::new(depth))?,
             "_meta" => self.meta = members.next_value_seed(Object::new(depth))?,
@@ -167,6 +168,55 @@ impl<'de> ProtocolObject<'de> for Meta<'de> {
                 Member::Absent | Member::Malformed => Member::Malformed,
             };
         }
+        Ok(())
+    }
+}
+
+impl<'de> ProtocolObject<'de> for ClientCapabilities {
+    const MEMBERS: &'static [&'static str] = &["elicitation", "sampling", "roots", "tasks"];
+
+    fn read<A: MapAccess<'de>>(&mut self, name: &str, members: &mut A, depth: usize) -> Result<(), A::Error> {
+        if name == "elicitation" {
+            if let Member::Valid(modes) = members.next_value_seed(Object::<ElicitationModes>::new(depth))? {
+                *self = modes.declared().fold(*self, Self::with);
+            }
+            return Ok(());
+        }
+        let capability = match name {
+            "sampling" => Capability::Sampling,
+            "roots" => Capability::Roots,
+            _ => Capability::Tasks,
+        };
+        if let Member::Valid(Opaque) = members.next_value_seed(Object::new(depth))? {
+            *self = self.with(capability);
+        }
+        Ok(())
+    }
+}
+
+/// `elicitation` of a client's capabilities.
+#[derive(Default)]
+struct ElicitationModes {
+    form: Member<Opaque>,
+    url: Member<Opaque>,
+}
+
+impl ElicitationModes {
+    /// Without any mode it is the form, which 2025-06-18 knew alone.
+    fn declared(&self) -> impl Iterator<Item = Capability> {
+        let has_none = matches!((&self.form, &self.url), (Member::Absent, Member::Absent));
+        let form = (has_none || self.form.valid().is_some()).then_some(Capability::ElicitationForm);
+        let url = self.url.valid().map(|_| Capability::ElicitationUrl);
+        form.into_iter().chain(url)
+    }
+}
+
+impl<'de> ProtocolObject<'de> for ElicitationModes {
+    const MEMBERS: &'static [&'static str] = &["form", "url"];
+
+    fn read<A: MapAccess<'de>>(&mut self, name: &str, members: &mut A, depth: usize) -> Result<(), A::Error> {
+        let mode = if name == "url" { &mut self.url } else { &mut self.form };
+        *mode = members.next_value_seed(Object::new(depth))?;
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::condition::{Condition, Inputs, Known};
 use super::{Denial, Rule, RuleSet, StepUp};
-use crate::identity::{Definitions, Directory, Failure, Peer, Principal, RevocationList, Side, Why};
+use crate::identity::{Definitions, Directory, Failure, Peer, Principal, Revoked, Side, Why};
 use crate::mcp::{Call, Target};
 use crate::units::UnixSeconds;
 
@@ -17,7 +17,7 @@ pub struct Subject<'a> {
     /// The other end of the connection.
     pub peer: &'a Peer,
     /// Who was cut off, besides those in the policy.
-    pub revoked: Option<&'a RevocationList>,
+    pub revoked: Revoked<'a>,
     /// Definitions of tools as last seen.
     pub definitions: &'a Definitions,
     /// Now.

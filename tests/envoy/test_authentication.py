@@ -59,7 +59,7 @@ def test_a_request_without_token_learns_where_to_get_one(
 def test_streams_and_the_end_of_sessions_need_a_token_too(
     gateway: Gateway, upstream: Recorder, token: Callable[..., str], method: str
 ) -> None:
-    stream = Post(b"", (("Accept", "text/event-stream"), ("Mcp-Session-Id", "s-1")), method)
+    stream = Post(b"", (("Accept", "text/event-stream"),), method)
     stream = stream.with_headers(("MCP-Protocol-Version", "2025-11-25"))
     assert gateway.send(stream).status == 401
     assert upstream.saw_nothing()

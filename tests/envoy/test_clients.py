@@ -4,28 +4,19 @@ The policy is the demo's own, moved to free ports.
 """
 
 import asyncio
-import base64
-import json
-import urllib.parse
-import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import httpx2
 import pytest
-import stack
 from mcp import Client, MCPError
 from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
-from stack import LOOPBACK, Address, Ports, Stack
 
 from conftest import NewGateway
 from support import messages
-from support.gateway import Gateway, free_port
+from support.demo import Demo, get_json, post_form, run_demo
 from support.http1 import request
 from support.messages import REVISIONS
 
@@ -33,57 +24,11 @@ MODES = ("legacy", "2026-07-28", "auto")
 BOOKING = {"contact_id": "CT-1001", "service": "consultation", "starts_at": "2027-03-12T09:30:00Z"}
 
 
-@dataclass(frozen=True)
-class Demo:
-    """The demo's parts."""
-
-    gateway: Gateway
-    url: str
-    issuer: str
-    clients: dict[str, dict[str, Any]]
-
-    def token(self, client: str, **form: str) -> str:
-        """A token of a client, asked for as any client would."""
-        registration = self.clients[client]
-        fields = {"grant_type": "client_credentials", "resource": self.url} | form
-        answer = post_form(f"{self.issuer}/token", fields, registration["client_id"], registration["client_secret"])
-        token: str = answer["access_token"]
-        return token
-
-
-def post_form(url: str, fields: dict[str, str], user: str, password: str) -> dict[str, Any]:
-    """A form with client credentials, RFC 6749 section 2.3.1."""
-    credentials = base64.b64encode(f"{user}:{password}".encode()).decode()
-    body = urllib.parse.urlencode(fields).encode()
-    asked = urllib.request.Request(url, body, {"Authorization": f"Basic {credentials}"})
-    with urllib.request.urlopen(asked, timeout=10) as answer:
-        return dict(json.load(answer))
-
-
-def get_json(url: str) -> dict[str, Any]:
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        return dict(json.load(answer))
-
-
 @pytest.fixture(scope="module")
 def demo(start_gateway: NewGateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """Identity provider and MCP server of the demo, and a gateway in front."""
-    ports = Ports(*(free_port() for _ in range(4)))
-    policy = stack.policy_for_ports(stack.load_document(stack.DEMO_POLICY), ports)
-    with Stack(tmp_path_factory.mktemp("demo")) as children:
-        children.start("identity-provider", stack.identity_provider_command(ports, stack.resource_uri(policy)))
-        children.start("mcp-server", stack.mcp_server_command(ports))
-        for port in (ports.identity_provider, ports.mcp_server):
-            children.wait_until("servers listen", partial(stack.listening, Address(LOOPBACK, port)))
-        gateway = start_gateway(
-            policy,
-            port=ports.gateway,
-            upstream_port=ports.mcp_server,
-            clusters={"idp": ports.identity_provider},
-        )
-        issuer = f"http://{LOOPBACK}:{ports.identity_provider}"
-        clients = get_json(f"{issuer}/dev/clients")
-        yield Demo(gateway, f"http://{LOOPBACK}:{ports.gateway}/mcp", issuer, clients)
+    """The demo."""
+    with run_demo(start_gateway, tmp_path_factory.mktemp("demo")) as running:
+        yield running
 
 
 class Storage:
@@ -206,7 +151,8 @@ def test_challenges_alone_lead_a_client_from_nothing_to_the_call(demo: Demo) -> 
     for revision in REVISIONS:
         create = messages.call("create_booking", BOOKING, revision)
         if revision != messages.STATELESS:
-            opened = gateway.send(messages.initialize(revision), demo.token("none"))
+            # By the same client: a session is bound to it.
+            opened = gateway.send(messages.initialize(revision), demo.token("full"))
             session = opened.header("mcp-session-id")
             create = create.with_headers(*([("Mcp-Session-Id", session)] if session else []))
         challenge = gateway.send(create).challenge()
@@ -231,17 +177,9 @@ def test_challenges_alone_lead_a_client_from_nothing_to_the_call(demo: Demo) -> 
 
 def test_a_person_acts_through_a_client(demo: Demo) -> None:
     """A token from RFC 8693 token exchange names the person as its subject."""
-    registration = demo.clients["booking"]
-    login = post_form(f"{demo.issuer}/dev/login", {"person": "scheduler"}, "", "")
-    exchange = {
-        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
-        "subject_token": login["subject_token"],
-        "subject_token_type": login["subject_token_type"],
-        "resource": demo.url,
-    }
-    answer = post_form(f"{demo.issuer}/token", exchange, registration["client_id"], registration["client_secret"])
+    login = demo.login("scheduler")
     call = messages.call("read_contact", {"contact_id": "CT-1001"})
-    assert demo.gateway.send(call, answer["access_token"]).status == 200
+    assert demo.gateway.send(call, demo.token_for("scheduler", "booking", login)).status == 200
     # The subject token itself is for the identity provider, not for us.
     assert demo.gateway.send(call, login["subject_token"]).status == 401
 

@@ -460,7 +460,7 @@ def test_events_reach_the_client_as_they_come(
     gateway: Gateway, upstream: Recorder, issuer: Issuer, request_: Post
 ) -> None:
     gate = threading.Event()
-    first, last = b"id: 1\ndata:\n\n", b"event: message\ndata: {}\r\n\r\n: bye\n\n"
+    first, last = b"id: 1\ndata:\n\n", b'event: message\ndata: {"jsonrpc":"2.0","method":"notifications/message"}\r\n\r\n: bye\n\n'
     length = [("Content-Length", str(len(request_.body)))] if request_.body else []
     headers = [host(gateway), *bearer(issuer.token()), *request_.list(), *length]
     with (

@@ -143,13 +143,19 @@ def test_tasks_are_denied_as_a_handle_could_be_anybodys(
     assert upstream.saw_nothing()
 
 
+def begin_session(gateway: Gateway, token: str, revision: str = "2025-11-25") -> tuple[str, str]:
+    """The header that the client sends from then on; the server's own name for the session is `s-1`."""
+    result = json.dumps({"jsonrpc": "2.0", "id": 1, "result": {}}).encode()
+    with gateway.upstream.replying(recorder.answer(200, result, {"mcp-session-id": "s-1"})):
+        session = gateway.send(messages.initialize(revision), token).header("mcp-session-id")
+    assert session and session != "s-1"
+    return "Mcp-Session-Id", session
+
+
 @pytest.mark.parametrize("revision", HANDSHAKE)
 def test_sessions_pass_through(gateway: Gateway, upstream: Recorder, issuer: Issuer, revision: str) -> None:
     """The server makes and ends them; the gateway wants a token with each request all the same."""
-    result = json.dumps({"jsonrpc": "2.0", "id": 1, "result": {}}).encode()
-    with upstream.replying(recorder.answer(200, result, {"mcp-session-id": "s-1"})):
-        assert gateway.send(messages.initialize(revision), issuer.token()).header("mcp-session-id") == "s-1"
-    session = ("Mcp-Session-Id", "s-1")
+    session = begin_session(gateway, issuer.token(), revision)
     within = messages.in_revision(revision, "tools/list").with_headers(session)
     assert gateway.send(within).status == 401
     assert gateway.send(within, issuer.token()).status == 200
@@ -167,10 +173,11 @@ def test_a_gone_session_is_reported_by_the_server_and_passes(
     gateway: Gateway, upstream: Recorder, issuer: Issuer
 ) -> None:
     """A 404 makes clients start anew, so it must be the server's and never the gateway's way to deny (T23)."""
+    session = begin_session(gateway, issuer.token())
+    upstream.forget()
     with upstream.replying(recorder.answer(404, b"{}")):
-        request = messages.handshake("tools/list").with_headers(("Mcp-Session-Id", "gone"))
-        assert gateway.send(request, issuer.token()).status == 404
-    assert upstream.only().header("mcp-session-id") == "gone"
+        assert gateway.send(messages.handshake("tools/list").with_headers(session), issuer.token()).status == 404
+    assert upstream.only().header("mcp-session-id") == "s-1"
 
 
 @pytest.mark.parametrize("revision", HANDSHAKE)

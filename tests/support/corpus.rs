@@ -21,6 +21,7 @@ corpus![
     "clients",
     "completions",
     "concealed",
+    "conditions",
     "consent",
     "default_deny",
     "hierarchy",

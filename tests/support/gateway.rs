@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use toolgate::config::CompiledPolicy;
 use toolgate::exchange::{Command, DecisionId, Event, Exchange, Flow, HeaderEdits, Surroundings, Verdict};
 use toolgate::http::{HeaderList, LocalReply};
-use toolgate::identity::{Definitions, Peer, Principal, RevocationList};
+use toolgate::identity::{Definitions, Peer, Principal, RevocationFeed};
 use toolgate::jwt::{KeyRing, PureRust, TokenCache};
 use toolgate::units::UnixSeconds;
 
@@ -43,7 +43,16 @@ pub(crate) fn compile(mut policy: Value, keys: Keys) -> CompiledPolicy {
     for issuer in policy["authentication"]["jwt"].as_array_mut().unwrap() {
         issuer["jwks"] = jwks.clone();
     }
-    CompiledPolicy::from_json(policy.to_string().as_bytes()).unwrap()
+    CompiledPolicy::from_json(policy.to_string().as_bytes(), &variable).unwrap()
+}
+
+/// The environment: a session key, and another one to replace it.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    match name {
+        "TOOLGATE_SESSION_KEY" => Some("QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=".to_owned()),
+        "NEXT_KEY" => Some("QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI".to_owned()),
+        _ => None,
+    }
 }
 
 /// Everything that outlives a request.
@@ -52,7 +61,7 @@ pub(crate) struct Gateway {
     pub(crate) keys: KeyRing,
     pub(crate) tokens: TokenCache<Principal>,
     pub(crate) definitions: Definitions,
-    pub(crate) revoked: Option<RevocationList>,
+    pub(crate) revoked: Option<RevocationFeed>,
     pub(crate) peer: Peer,
     pub(crate) now: UnixSeconds,
 }
@@ -62,7 +71,8 @@ impl Gateway {
         let policy = compile(policy, keys);
         let keys = KeyRing::new(policy.key_sources.iter().map(|(source, _)| source.clone()));
         let (tokens, definitions) = (TokenCache::new(), policy.directory.pinned_definitions());
-        Self { policy, keys, tokens, definitions, revoked: None, peer: Peer::default(), now: UnixSeconds::new(NOW) }
+        let revoked = policy.revocations.as_ref().map(|source| RevocationFeed::new(source.refresh, source.max_stale));
+        Self { policy, keys, tokens, definitions, revoked, peer: Peer::default(), now: UnixSeconds::new(NOW) }
     }
 
     pub(crate) fn begin(&mut self) -> Run<'_> {
@@ -108,6 +118,11 @@ impl Run<'_> {
     pub(crate) fn complete(&mut self, body: &[u8]) -> (Flow, Vec<Command>) {
         self.handle(Event::RequestComplete { body })
     }
+
+    /// The headers of an answer of which a body follows.
+    pub(crate) fn answer(&mut self, headers: &[(&str, &str)]) -> (Flow, Vec<Command>) {
+        self.handle(Event::ResponseHeaders { headers: headers.iter().copied().collect(), end_of_stream: false })
+    }
 }
 
 /// What became of a request.
@@ -127,7 +142,14 @@ impl Outcome {
                 Command::Decided { verdict, reason } => decided.push((verdict, reason)),
                 Command::EditRequestHeaders(edits) => results.push(Ok(edits)),
                 Command::Reply(reply) => results.push(Err(reply)),
-                Command::AwaitKeys(_) | Command::EditResponseHeaders(_) | Command::UpstreamRefused => {}
+                Command::Await(_)
+                | Command::EditResponseHeaders(_)
+                | Command::UpstreamRefused
+                | Command::UpstreamUnusable { .. }
+                | Command::ReplaceResponseBody(_)
+                | Command::WatchAnswer(_)
+                | Command::CutOff { .. }
+                | Command::Withheld { .. } => {}
             }
         }
         let (&[(verdict, reason)], Ok([result])) = (&*decided, <[_; 1]>::try_from(results)) else {
@@ -197,6 +219,10 @@ impl Request {
     pub(crate) fn with_bytes(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = Some(body.into());
         self
+    }
+
+    pub(crate) fn body(&self) -> &[u8] {
+        self.body.as_deref().unwrap_or_default()
     }
 
     pub(crate) fn header_list(&self) -> HeaderList {

@@ -44,13 +44,15 @@ def free_port() -> int:
 class Envoy:
     """One Envoy process, to which listeners are added while it runs."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, session_key: str | None = None) -> None:
         assert stack.FILTER.exists(), f"{stack.FILTER} does not exist: build the filter first"
         self.directory = directory
         # A copy, so that a build meanwhile does not change what is tested.
         self.module = directory / "toolgate.wasm"
         shutil.copyfile(stack.FILTER, self.module)
         self.admin_port = free_port()
+        #: Binds sessions to their callers.
+        self.session_key = session_key or stack.new_session_key()
         self._stack = Stack(directory)
         self._listeners: dict[str, Document] = {}
         self._clusters: dict[str, Document] = {}
@@ -62,7 +64,7 @@ class Envoy:
         self._publish()
         config = self.directory / "envoy.yaml"
         config.write_text(stack.dump_document(self._bootstrap()))
-        self._stack.start("envoy", stack.envoy_command(config))
+        self._stack.start("envoy", stack.envoy_command(config), {stack.SESSION_KEY: self.session_key})
         self._stack.wait_until("Envoy is ready", lambda: stack.http_status(self._admin_url("/ready")) == 200)
         return self
 

@@ -1,0 +1,85 @@
+//! What it costs to read what the upstream sends, natively. `benches/envoy.py` measures the whole in Envoy.
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
+#![expect(clippy::arithmetic_side_effects, reason = "the numbers are in the benchmark")]
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use serde_json::json;
+use toolgate::mcp::sse::{Edit, EventStream};
+use toolgate::mcp::{Caching, Listed, ServerMessage, Shown, View, review};
+
+/// Hides every third element of a list.
+struct EveryThirdHidden(usize);
+
+impl View for EveryThirdHidden {
+    fn shows(&mut self, _: Listed<'_>) -> Shown {
+        self.0 += 1;
+        if self.0.is_multiple_of(3) { Shown::No } else { Shown::Yes }
+    }
+
+    fn passes(&mut self, _: ServerMessage<'_>) -> bool {
+        true
+    }
+
+    fn caching(&self) -> Caching {
+        Caching { most_ttl_ms: 60_000, is_required: true }
+    }
+}
+
+/// A page of that many tools with descriptions and schemas as servers write them, about 600 bytes each.
+fn tools_page(count: usize) -> String {
+    let tool = |number: usize| {
+        json!({"name": format!("tool_{number:05}"), "title": "Send a message",
+            "description": "Sends a text message to one contact. Use it for reminders and for answers to questions, \
+                            not for campaigns; \"quiet hours\" are 22:00 to 07:00 at the contact's place.",
+            "inputSchema": {"type": "object", "required": ["contact_id", "text"], "properties": {
+                "contact_id": {"type": "string", "description": "Identifier from find_contacts", "maxLength": 64},
+                "channel": {"type": "string", "enum": ["sms", "email", "push"], "default": "sms"},
+                "text": {"type": "string", "maxLength": 1600}, "at": {"type": "string", "format": "date-time"}}},
+            "annotations": {"readOnlyHint": false, "destructiveHint": false, "openWorldHint": true}})
+    };
+    json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": (0..count).map(tool).collect::<Vec<_>>()}}).to_string()
+}
+
+fn lists(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("filter list");
+    for count in [10, 100, 1_000] {
+        let page = tools_page(count);
+        group.throughput(Throughput::Bytes(page.len() as u64));
+        group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
+            bencher.iter(|| review(black_box(page.as_bytes()), &mut EveryThirdHidden(0)).unwrap());
+        });
+    }
+    group.finish();
+}
+
+fn streams(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("event stream");
+    for size in [200, 4_000, 100_000] {
+        let text = "x".repeat(size);
+        let message = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": text}});
+        let events = format!("event: message\r\nid: 1\r\ndata: {message}\r\n\r\n").repeat(2_000_000 / size);
+        group.throughput(Throughput::Bytes(events.len() as u64));
+        for (kind, is_read) in [("framing", false), ("review", true)] {
+            let mut edit = |data: &[u8]| match is_read.then(|| review(data, &mut EveryThirdHidden(0))) {
+                Some(Err(_)) => Edit::Drop,
+                _ => Edit::Keep,
+            };
+            group.bench_function(BenchmarkId::new(kind, size), |bencher| {
+                bencher.iter(|| {
+                    let mut stream = EventStream::default();
+                    for chunk in black_box(events.as_bytes()).chunks(16 * 1024) {
+                        let mut out = Vec::new();
+                        stream.feed(chunk, &mut edit, &mut out).unwrap();
+                        black_box(out);
+                    }
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, lists, streams);
+criterion_main!(benches);
