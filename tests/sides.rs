@@ -411,6 +411,17 @@ fn roles_that_cannot_be_told_whole_are_not_told() {
     assert_eq!(outcome.reason, "identity_too_long");
 }
 
+#[test]
+fn a_tenant_or_an_agent_role_that_cannot_be_told_whole_is_not_told() {
+    let long = "é".repeat(1000);
+    let outcome = gateway().send(&calling("read", &json!({"tenant_id": long})));
+    assert_eq!(outcome.reason, "identity_too_long");
+    let mut full = full();
+    full["agents"][&long] = json!({"scopes": ["*"]});
+    let outcome = Gateway::new(full, Keys::Inline).send(&calling("read", &json!({"agent_role": long})));
+    assert_eq!(outcome.reason, "identity_too_long");
+}
+
 // --- The permissions of a caller --------------------------------------------------------------------------------------
 
 /// What a caller is told, and the parts that all callers share left out.
