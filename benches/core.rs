@@ -21,43 +21,118 @@ use std::hint::black_box;
 use std::rc::Rc;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use toolgate::exchange::Flow;
-use toolgate::identity::{Definitions, Peer, Principal};
-use toolgate::jwt::{PureRust, TokenCache};
-use toolgate::mcp::{Body, Call, Revision, Target};
+use toolgate::identity::{Peer, Principal, Revoked};
+use toolgate::jwt::{KeyRing, PureRust, TokenCache};
+use toolgate::mcp::{Body, Call, ClientCapabilities, Revision, Target};
 use toolgate::policy::{AccessRequest, Condition, Decision, Inputs, Known, Place, Subject, decide};
 use toolgate::units::UnixSeconds;
 
-use support::gateway::{Gateway, Keys, Request, call, compile, policy, token};
+use support::gateway::{Gateway, Keys, Request, call, compile, policy, token_with};
 use support::issuer::{self, NOW};
 
-/// A decision must not cost more than the logarithm of the number of rules.
+/// A decision must not cost more than the logarithm of the number of rules, whether or not all sides have their say.
 fn decisions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decide");
     for count in [10, 1_000, 10_000] {
-        let mut document = policy();
-        let rules = (0..count).map(|number| json!({"tools": [format!("tool_{number:05}")], "scopes": ["read"]}));
-        // One rule in a hundred is a pattern, up to the number that a policy may have.
-        let patterns = (0..count / 100).map(|number| json!({"tools": [format!("group_{number:05}_*")], "scopes": []}));
-        document["rules"] = rules.chain(patterns).collect();
-        let policy = compile(document, Keys::Inline);
-        let (rules, directory) = (&policy.rules, &policy.directory);
-        let token = issuer::verify(&token("read")).unwrap();
-        let principal = Principal::new(token, directory, &rules.scopes);
-        let (peer, definitions, now) = (Peer::default(), Definitions::default(), UnixSeconds::new(NOW));
-        let subject = Subject { principal: &principal, peer: &peer, revoked: None, definitions: &definitions, now };
-        for (kind, tool) in [("exact", format!("tool_{:05}", count / 2)), ("unnamed", "another_tool".to_owned())] {
-            let call =
-                Call { revision: Revision::V2025_11_25, method: None, target: Target::Tool(tool.into()), id: None };
-            let request = AccessRequest { subject, calls: &[call], arguments: &|_| None };
-            assert_eq!(matches!(decide(rules, directory, request), Decision::Permit(_)), kind == "exact");
-            group.bench_function(BenchmarkId::new(kind, count), |bencher| {
-                bencher.iter(|| decide(rules, directory, black_box(request)));
-            });
+        for (name, document, claims) in [
+            ("token only", token_only(count), json!({"scope": "read"})),
+            ("all sides", all_sides(count), caller_of_all_sides()),
+        ] {
+            let policy = compile(document, Keys::Inline);
+            let (rules, directory) = (&policy.rules, &policy.directory);
+            let now = UnixSeconds::new(NOW);
+            let keys = KeyRing::new(policy.key_sources.iter().map(|(source, _)| source.clone()));
+            let token = token_with(claims.as_object().unwrap());
+            let token = toolgate::jwt::verify(&token, &policy.issuers, &keys, &PureRust, now).unwrap();
+            let principal = Principal::new(token, directory, &rules.scopes);
+            let peer = Peer {
+                address: Peer::parse_address("10.1.2.3:80"),
+                uri_san: Some("spiffe://norg.test/desk".to_owned()),
+                dns_san: None,
+            };
+            let mut definitions = directory.pinned_definitions();
+            (0..count).for_each(|number| definitions.note(&format!("tool_{number:05}"), [0; 32]));
+            let revoked = directory.revoked.clone();
+            let subject = Subject {
+                principal: &principal,
+                peer: &peer,
+                revoked: Revoked::Listed(&revoked),
+                definitions: &definitions,
+                now,
+            };
+            let arguments = RawValue::from_string(r#"{"filter":{"tenant":"acme"},"text":"hello"}"#.to_owned()).unwrap();
+            for (kind, tool) in [("exact", format!("tool_{:05}", count / 2)), ("unnamed", "another_tool".to_owned())] {
+                let call = Call {
+                    revision: Revision::V2025_11_25,
+                    method: None,
+                    target: Target::Tool(tool.into()),
+                    id: None,
+                    capabilities: ClientCapabilities::default(),
+                };
+                let request = AccessRequest { subject, calls: &[call], arguments: &|_| Some(&arguments) };
+                assert_eq!(matches!(decide(rules, directory, request), Decision::Permit(_)), kind == "exact");
+                group.bench_function(BenchmarkId::new(format!("{kind}, {name}"), count), |bencher| {
+                    bencher.iter(|| decide(rules, directory, black_box(request)));
+                });
+            }
         }
     }
     group.finish();
+}
+
+/// A policy with so many rules, each for one tool.
+fn token_only(count: usize) -> Value {
+    let mut document = policy();
+    let rules = (0..count).map(|number| json!({"tools": [format!("tool_{number:05}")], "scopes": ["read"]}));
+    // One rule in a hundred is a pattern, up to the number that a policy may have.
+    let patterns = (0..count / 100).map(|number| json!({"tools": [format!("group_{number:05}_*")], "scopes": []}));
+    document["rules"] = rules.chain(patterns).collect();
+    document
+}
+
+/// The same rules, each with all that a rule can ask for, and all tables: as many clients, cut-off subjects and pinned
+/// definitions as rules.
+fn all_sides(count: usize) -> Value {
+    let mut document = token_only(count);
+    for rule in document["rules"].as_array_mut().unwrap() {
+        rule["authentication"] = json!({"acr": ["mfa"], "amr": ["otp"], "max_age": "15m"});
+        rule["tenant_argument"] = json!("/filter/tenant");
+        rule["max_token_lifetime"] = json!("15m");
+    }
+    let own = json!({"tools": ["tool_0*"], "scopes": ["write"], "tenants": ["acme"]});
+    document["rules"].as_array_mut().unwrap().push(own);
+    document["authentication"]["jwt"][0]["claims"] = json!({"agent": ["agent_role"]});
+    let named = |prefix: &str, value: &Value| -> Value {
+        (0..count).map(|number| (format!("{prefix}_{number:05}"), value.clone())).collect()
+    };
+    // People have a few roles each, and policies a few dozen.
+    document["operators"] = (0..50)
+        .map(|number| {
+            (format!("operator_{number}"), json!({"match": {"roles": [format!("role_{number}")]}, "scopes": ["*"]}))
+        })
+        .collect();
+    document["agents"] = json!({"helper": {"scopes": ["read"], "approval": {"scopes": ["write"]}}});
+    document["clients"] = named("client", &json!({"agent": "helper"}));
+    document["clients"]["desk"] = json!({
+        "agent": "helper", "scopes": ["read"], "tools": ["tool_*"],
+        "source": {"cidrs": ["10.0.0.0/8"], "uri_sans": ["spiffe://norg.test/desk"]},
+        "consent": {"by": "somebody", "on": "2026-11-02", "expires": "2099-12-31", "scopes": ["read"], "tools": ["tool_*"],
+            "definitions": named("tool", &json!("00".repeat(32)))},
+    });
+    let subjects: Vec<Value> = (0..count).map(|number| json!({"subject": format!("subject_{number:05}")})).collect();
+    document["revocation"] = json!({"subjects": subjects, "clients": ["gone"], "token_ids": ["t-0"]});
+    document
+}
+
+fn caller_of_all_sides() -> Value {
+    json!({
+        "sub": "ann", "client_id": "desk", "scope": "read", "roles": ["role_7", "role_49"], "agent_role": "helper",
+        "tenant_id": "acme", "acr": "mfa", "amr": ["pwd", "otp"], "auth_age_s": 60, "jti": "t-1",
+        "act": {"sub": "helper-1"},
+    })
 }
 
 fn verification(criterion: &mut Criterion) {
@@ -140,7 +215,7 @@ fn conditions(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| bencher.iter(|| condition.evaluate(black_box(&inputs))));
     }
     let largest = json!({"l": vec![0; 8000]}).to_string();
-    let within = json!({"l": (0..140).collect::<Vec<_>>()}).to_string();
+    let within = json!({"l": (0..80).collect::<Vec<_>>()}).to_string();
     for (name, text, arguments) in [
         ("largest list", "arguments.l.size() > 500", &largest),
         ("nested, just within the bound", "arguments.l.all(a, arguments.l.exists(b, a == b - 200) || true)", &within),

@@ -15,6 +15,7 @@ The exit status is 0 when the gateway let the request pass, and 3 when it refuse
 
 import argparse
 import base64
+import hashlib
 import json
 import sys
 import urllib.error
@@ -29,7 +30,13 @@ REFUSED = 3
 
 REVISION = "2026-07-28"
 META = {"io.modelcontextprotocol/protocolVersion": REVISION, "io.modelcontextprotocol/clientCapabilities": {}}
-LISTS = {"tools": "name", "prompts": "name", "resources": "uri"}
+#: Lists by method, with the member of the result that holds the items, and what names an item.
+LISTS = {
+    "tools/list": ("tools", "name"),
+    "prompts/list": ("prompts", "name"),
+    "resources/list": ("resources", "uri"),
+    "resources/templates/list": ("resourceTemplates", "uriTemplate"),
+}
 
 #: Arguments that the demo's server takes, for those who only want to see a verdict.
 SAMPLES: dict[str, dict[str, Any]] = {
@@ -66,6 +73,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("tool", nargs="?", help="call this tool; without it, show what can be seen")
     parser.add_argument("arguments", nargs="?", type=json_object, help="its arguments, a JSON object")
     parser.add_argument("--permissions", action="store_true", help="print what the gateway says it may do, as JSON")
+    parser.add_argument("--definitions", action="store_true", help="print digests of its tools, for a consent record")
     parser.add_argument("--token", action="store_true", help="print the access token and do nothing else")
     parser.add_argument("--scope", help="ask for these scopes only, separated by blanks")
     parser.add_argument("--acr", help="the login's authentication context, such as mfa")
@@ -173,15 +181,16 @@ def read_answer(response: Any) -> dict[str, Any]:
     raise Problem("the event stream ended without an answer")
 
 
-def names_in(url: str, token: str, kind: str) -> list[str]:
-    """Everything in one kind of list, all its pages."""
-    names: list[str] = []
+def items_in(url: str, token: str, method: str) -> list[dict[str, Any]]:
+    """Everything in a list, all its pages."""
+    member, _ = LISTS[method]
+    items: list[dict[str, Any]] = []
     params: dict[str, Any] = {}
     while True:
-        page = ask(url, token, f"{kind}/list", params)
-        names += [str(item[LISTS[kind]]) for item in page[kind]]
+        page = ask(url, token, method, params)
+        items += page[member]
         if "nextCursor" not in page:
-            return names
+            return items
         params = {"cursor": page["nextCursor"]}
 
 
@@ -190,8 +199,16 @@ def names_in(url: str, token: str, kind: str) -> list[str]:
 
 def show_lists(url: str, token: str) -> None:
     """What this caller is shown."""
-    for kind in LISTS:
-        print(f"{kind + ':':11}{', '.join(names_in(url, token, kind)) or 'none'}")
+    for method, (_, naming) in LISTS.items():
+        kind = method.removesuffix("/list") + ":"
+        print(f"{kind:21}{', '.join(str(item[naming]) for item in items_in(url, token, method)) or 'none'}")
+
+
+def show_definitions(url: str, token: str) -> None:
+    """What `definitions` of a consent record pins: SHA-256 of each tool as compact JSON with sorted members."""
+    for tool in items_in(url, token, "tools/list"):
+        text = json.dumps(tool, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        print(f"{tool['name']}: {hashlib.sha256(text.encode()).hexdigest()}")
 
 
 def show_call(url: str, token: str, tool: str, arguments: dict[str, Any]) -> None:
@@ -233,6 +250,8 @@ def main() -> int:
         token = access_token(demo, options)
         if options.token:
             print(token)
+        elif options.definitions:
+            show_definitions(demo["mcp_url"], token)
         elif options.permissions:
             print(json.dumps(permissions(demo["mcp_url"], token), indent=2))
         elif options.tool:

@@ -25,6 +25,7 @@ pub mod mcp;
 pub mod oauth;
 pub mod pattern;
 pub mod policy;
+pub mod polled;
 pub mod session;
 pub mod units;
 

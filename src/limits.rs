@@ -88,16 +88,44 @@ pub const MAX_JWKS_MAX_STALE: Seconds = Seconds::new(24 * 3600);
 /// An unknown `kid` causes at most one fetch per issuer in this time, whoever sends it.
 pub const UNKNOWN_KID_COOLDOWN: Seconds = Seconds::new(30);
 
-/// How long one fetch of a key set may take. A request that waits for keys waits at most this long.
-pub const JWKS_FETCH_TIMEOUT: Seconds = Seconds::new(5);
+/// How long one fetch of a key set or of the revocation list may take, unless it is fetched more often than that. A
+/// request waits at most this long for each of the two.
+pub const FETCH_TIMEOUT: Seconds = Seconds::new(5);
 
-/// Wait after the first failed fetch; doubled with each further one up to [`JWKS_RETRY_MAX`].
-pub const JWKS_RETRY_MIN: Seconds = Seconds::new(1);
+/// Wait after the first failed fetch; doubled with each further one up to [`FETCH_RETRY_MAX`].
+pub const FETCH_RETRY_MIN: Seconds = Seconds::new(1);
 
-/// Longest wait between two attempts to reach an issuer.
-pub const JWKS_RETRY_MAX: Seconds = Seconds::new(30);
+/// Longest wait between two attempts to fetch a document, unless it is fetched more often than that anyway.
+pub const FETCH_RETRY_MAX: Seconds = Seconds::new(30);
 
-/// Requests of one worker that may wait for keys at a time; one more is answered 503.
+/// How often the revocation list is fetched when the policy does not say.
+pub const DEFAULT_REVOCATION_REFRESH: Seconds = Seconds::new(30);
+
+/// Shortest refresh interval of the revocation list that a policy may ask for.
+pub const MIN_REVOCATION_REFRESH: Seconds = Seconds::new(1);
+
+/// Longest refresh interval of the revocation list: as long as tokens usually live, so that more would be of no use.
+pub const MAX_REVOCATION_REFRESH: Seconds = Seconds::new(3600);
+
+/// How long the last good revocation list is used when its server cannot be reached, unless the policy says.
+pub const DEFAULT_REVOCATION_MAX_STALE: Seconds = Seconds::new(300);
+
+/// Longest time that a policy may keep using an old revocation list: no token lives longer.
+pub const MAX_REVOCATION_MAX_STALE: Seconds = Seconds::new(24 * 3600);
+
+/// Largest revocation list that is read, in bytes. About 16,000 entries.
+pub const MAX_REVOCATION_LIST_BYTES: usize = 1024 * 1024;
+
+/// Most entries of a revocation list.
+pub const MAX_REVOCATIONS: usize = 16 * 1024;
+
+/// Longest `ETag` that is kept. A longer one is not sent back, so that the document is fetched whole.
+pub const MAX_ETAG_BYTES: usize = 256;
+
+/// Revocation lists that a worker keeps for the policies to come. Each takes up to a few MiB.
+pub const MAX_KEPT_LISTS: usize = 8;
+
+/// Requests of one worker that may wait for keys or for the revocation list at a time; one more is answered 503.
 pub const MAX_WAITING_REQUESTS: usize = 1024;
 
 /// Rules of a policy, and targets of all of its rules together.
@@ -134,7 +162,7 @@ pub const MAX_SEALED_BYTES: usize = 3200;
 /// Longest value of a header that the gateway sets.
 pub const MAX_HEADER_VALUE_BYTES: usize = 4096;
 
-/// Largest body that is held for a request that waits for keys: anybody can send one. With the bound above, 64 MiB.
+/// Largest body that is held for a request that waits: anybody can send one. With the bound above, 64 MiB.
 pub const MAX_WAITING_BODY_BYTES: usize = 64 * 1024;
 
 /// Requests that are woken in one call into the module: the host nests what follows from each. 400 overflow its stack.

@@ -17,11 +17,12 @@ mod support {
 }
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use serde_json::{Value, json};
-use toolgate::exchange::{Command, Event, Flow, HeaderEdits, Verdict};
+use toolgate::exchange::{Awaited, Command, Event, Flow, HeaderEdits, Verdict};
 use toolgate::http::{HeaderList, LocalReply};
-use toolgate::identity::Peer;
+use toolgate::identity::{FetchedList, Peer, RevocationList};
 use toolgate::jwt::IssuerIndex;
 use toolgate::limits;
 use toolgate::units::{Seconds, UnixSeconds};
@@ -118,14 +119,15 @@ fn in_short(commands: &[Command]) -> String {
             Command::EditRequestHeaders(_) => "edit request".to_owned(),
             Command::EditResponseHeaders(_) => "edit response".to_owned(),
             Command::Reply(reply) => format!("reply {}", reply.status),
-            Command::AwaitKeys(issuer) => format!("await keys {}", issuer.get()),
+            Command::Await(Awaited::Keys(issuer)) => format!("await keys {}", issuer.get()),
+            Command::Await(Awaited::Revocations) => "await revocations".to_owned(),
             Command::Decided { verdict, reason } => format!("{} {reason}", verdict.name()),
             Command::UpstreamRefused => "upstream refused".to_owned(),
+            Command::UpstreamUnusable { reason, .. } => format!("upstream {reason}"),
             Command::ReplaceResponseBody(body) => format!("body {}", String::from_utf8_lossy(body)),
             Command::WatchAnswer(until) => format!("watch until {}", until.get()),
             Command::CutOff { reason } => format!("cut off {reason}"),
             Command::Withheld { what, count } => format!("{count} {what}"),
-            Command::UpstreamUnusable { reason, .. } => format!("upstream {reason}"),
         })
         .collect();
     words.join(", ")
@@ -163,8 +165,8 @@ fn every_phase_has_an_answer_to_every_event() {
             [(Hold, broken), (Pass, permitted), held, passed, held, passed, passed, passed, held],
         ),
         (
-            "keys settled",
-            Box::new(|| Event::KeysSettled),
+            "settled",
+            Box::new(|| Event::Settled),
             [(Hold, broken), held, (Hold, "deny keys_unavailable, reply 503"), held, held, held, held, held, held],
         ),
         (
@@ -241,12 +243,12 @@ fn a_request_waits_for_keys_and_is_decided_when_they_come_whether_its_body_came_
     for body_comes_first in [true, false] {
         let mut gateway = Gateway::new(policy(), Keys::NotFetched);
         let mut run = gateway.begin();
-        assert_eq!(run.headers(&allowed()), (Flow::Hold, vec![Command::AwaitKeys(IssuerIndex::new(0))]));
+        assert_eq!(run.headers(&allowed()), (Flow::Hold, vec![Command::Await(Awaited::Keys(IssuerIndex::new(0)))]));
         if body_comes_first {
             assert_eq!(run.complete(body.as_bytes()), (Flow::Hold, Vec::new()));
         }
         install(run.gateway, &issuer::jwks());
-        assert_eq!(run.handle(Event::KeysSettled), (Flow::Hold, Vec::new()));
+        assert_eq!(run.handle(Event::Settled), (Flow::Hold, Vec::new()));
         // The exchange keeps no body: the host shows it again.
         let (flow, commands) = run.complete(body.as_bytes());
         assert_eq!((flow, &*in_short(&commands)), (Flow::Pass, "edit request, allow permitted"), "{body_comes_first}");
@@ -260,7 +262,7 @@ fn a_request_without_body_waits_for_keys_too() {
     let (flow, commands) = run.headers(&Request::new("GET", "/mcp").bearer(&token("")));
     assert_eq!((flow, &*in_short(&commands)), (Flow::Hold, "await keys 0"));
     install(run.gateway, &issuer::jwks());
-    assert_eq!(run.handle(Event::KeysSettled), (Flow::Hold, Vec::new()));
+    assert_eq!(run.handle(Event::Settled), (Flow::Hold, Vec::new()));
     let (flow, commands) = run.complete(b"");
     assert_eq!((flow, &*in_short(&commands)), (Flow::Pass, "edit request, allow permitted"));
 }
@@ -301,7 +303,7 @@ fn keys_that_do_not_help_deny() {
         let mut run = gateway.begin();
         run.headers(&allowed());
         install(run.gateway, &[key]);
-        let (flow, commands) = run.handle(Event::KeysSettled);
+        let (flow, commands) = run.handle(Event::Settled);
         assert_eq!((flow, &*in_short(&commands)), (Flow::Hold, expected));
         assert_eq!(run.complete(call("read").to_string().as_bytes()), (Flow::Hold, Vec::new()));
     }
@@ -333,6 +335,161 @@ fn without_keys_and_without_hope_of_any_the_client_is_told_when_to_come_back() {
     assert_eq!((reply.status, header(reply, "retry-after")), (503, Some("5")));
     assert_eq!(header(reply, "www-authenticate"), None, "another token would not help");
     assert_eq!(json_body(reply)["error"]["code"], -33003);
+}
+
+// --- Revocations ----------------------------------------------------------------------------------------------------
+
+/// The policy with a list that is fetched every 30 seconds and used for 60.
+fn with_list() -> Value {
+    let mut policy = policy();
+    policy["revocation"] = json!({"list": {"cluster": "revocations", "path": "/list", "max_stale": "60s"}});
+    policy
+}
+
+/// The list arrives.
+fn list(gateway: &mut Gateway, list: &Value) {
+    let list = Rc::new(RevocationList::parse(list.to_string().as_bytes()).unwrap());
+    let now = gateway.now;
+    gateway.revoked.as_mut().unwrap().replace(FetchedList { list, etag: None }, now);
+}
+
+fn nobody() -> Value {
+    json!({"clients": []})
+}
+
+#[test]
+fn a_request_waits_for_the_list_whether_its_body_comes_before_or_after() {
+    let body = call("read").to_string();
+    for body_comes_first in [true, false] {
+        let mut gateway = Gateway::new(with_list(), Keys::Inline);
+        let mut run = gateway.begin();
+        assert_eq!(run.headers(&allowed()), (Flow::Hold, vec![Command::Await(Awaited::Revocations)]));
+        if body_comes_first {
+            assert_eq!(run.complete(body.as_bytes()), (Flow::Hold, Vec::new()));
+        }
+        list(run.gateway, &nobody());
+        assert_eq!(run.handle(Event::Settled), (Flow::Hold, Vec::new()));
+        let (flow, commands) = run.complete(body.as_bytes());
+        assert_eq!((flow, &*in_short(&commands)), (Flow::Pass, "edit request, allow permitted"), "{body_comes_first}");
+    }
+}
+
+#[test]
+fn a_request_waits_for_keys_and_then_for_the_list_and_for_each_once() {
+    let mut gateway = Gateway::new(with_list(), Keys::NotFetched);
+    let mut run = gateway.begin();
+    assert_eq!(in_short(&run.headers(&allowed()).1), "await keys 0");
+    install(run.gateway, &issuer::jwks());
+    assert_eq!(in_short(&run.handle(Event::Settled).1), "await revocations");
+    assert_eq!(run.complete(call("read").to_string().as_bytes()), (Flow::Hold, Vec::new()));
+    // Another fetch is about to start, but waiting must end.
+    let (flow, commands) = run.handle(Event::Settled);
+    assert_eq!((flow, &*in_short(&commands)), (Flow::Hold, "deny revocations_unavailable, reply 503"));
+}
+
+#[test]
+fn a_bad_token_waits_for_no_list() {
+    let mut gateway = Gateway::new(with_list(), Keys::Inline);
+    assert_eq!(gateway.send(&allowed().bearer("a.b.c")).reply().status, 401);
+    assert_eq!(gateway.send(&allowed().without("authorization")).reply().status, 401);
+}
+
+#[test]
+fn without_a_list_that_is_young_enough_every_good_token_is_refused() {
+    let mut gateway = Gateway::new(with_list(), Keys::Inline);
+    list(&mut gateway, &nobody());
+    let now = gateway.now;
+    let fail = |gateway: &mut Gateway| {
+        let now = gateway.now;
+        gateway.revoked.as_mut().unwrap().failed(now);
+    };
+    gateway.now = now.plus(Seconds::new(60));
+    fail(&mut gateway);
+    assert_eq!(gateway.send(&allowed()).reason, "permitted", "the last good list serves for max_stale");
+    gateway.now = now.plus(Seconds::new(61));
+    fail(&mut gateway);
+    for request in [allowed(), Request::post("read", &call("write")), Request::new("GET", "/mcp").bearer(&token(""))] {
+        let outcome = gateway.send(&request);
+        assert_eq!(outcome.reason, "revocations_unavailable");
+        let reply = outcome.reply();
+        assert_eq!((reply.status, header(reply, "retry-after")), (503, Some("5")));
+        assert_eq!(header(reply, "www-authenticate"), None, "another token would not help");
+        assert_eq!(json_body(reply)["error"]["code"], -33003);
+    }
+    list(&mut gateway, &nobody());
+    assert_eq!(gateway.send(&allowed()).reason, "permitted");
+}
+
+#[test]
+fn a_list_that_gets_too_old_while_the_body_comes_counts_no_more() {
+    let mut gateway = Gateway::new(with_list(), Keys::Inline);
+    list(&mut gateway, &nobody());
+    let mut run = gateway.begin();
+    run.headers(&allowed());
+    run.gateway.now = run.gateway.now.plus(Seconds::new(61));
+    let (_, commands) = run.complete(call("read").to_string().as_bytes());
+    assert_eq!(in_short(&commands), "deny revocations_unavailable, reply 503");
+}
+
+#[test]
+fn little_is_held_for_callers_who_may_have_been_cut_off() {
+    let mut roomy = with_list();
+    roomy["protocol"]["max_request_bytes"] = json!(1_000_000);
+    let mut gateway = Gateway::new(roomy, Keys::Inline);
+    let mut run = gateway.begin();
+    run.headers(&allowed());
+    let (_, commands) = run.handle(Event::RequestBody { buffered: limits::MAX_WAITING_BODY_BYTES + 1 });
+    assert_eq!(in_short(&commands), "deny revocations_unavailable, reply 503");
+}
+
+#[test]
+fn each_kind_of_entry_cuts_off_and_says_which_side_it_was() {
+    let claims = json!({"scope": "read", "jti": "t-1", "agent_role": "helper", "act": {"sub": "bot", "act": {"sub": "sub-bot"}}});
+    let request = allowed().bearer(&token_with(claims.as_object().unwrap()));
+    let mut base = policy();
+    base["agents"] = json!({"helper": {"scopes": ["read"]}});
+    base["authentication"]["jwt"][0]["claims"] = json!({"agent": ["agent_role"]});
+    let issuer = base["authentication"]["jwt"][0]["issuer"].clone();
+    for (entries, side) in [
+        (json!({"subjects": [{"subject": "user-7"}]}), Some("person")),
+        (json!({"subjects": [{"issuer": issuer, "subject": "user-7"}]}), Some("person")),
+        (json!({"clients": ["client-1"]}), Some("client")),
+        (json!({"agents": ["helper"]}), Some("agent")),
+        (json!({"subjects": [{"subject": "bot"}]}), Some("agent")),
+        (json!({"subjects": [{"subject": "sub-bot"}]}), Some("agent")),
+        (json!({"token_ids": ["t-1"]}), None),
+    ] {
+        for conceals in [false, true] {
+            let mut by_list = base.clone();
+            by_list["revocation"] = with_list()["revocation"].clone();
+            by_list["refusals"] = json!(if conceals { "concealed" } else { "open" });
+            let mut by_policy = by_list.clone();
+            by_policy["revocation"] = entries.clone();
+            let mut listed = Gateway::new(by_list, Keys::Inline);
+            list(&mut listed, &nobody());
+            assert_eq!(listed.send(&request).reason, "permitted");
+            list(&mut listed, &entries);
+            for mut gateway in [listed, Gateway::new(by_policy, Keys::Inline)] {
+                let outcome = gateway.send(&request);
+                let reply = outcome.reply();
+                let Some(side) = side else {
+                    assert_eq!((outcome.reason, reply.status), ("token_revoked", 401));
+                    assert!(header(reply, "www-authenticate").unwrap().contains("error=\"invalid_token\""));
+                    continue;
+                };
+                assert_eq!((outcome.reason, reply.qualifier.as_str()), ("not_permitted", side), "{entries}");
+                if conceals {
+                    continue;
+                }
+                assert_eq!(reply.status, 403);
+                let sides = json!([{"side": side, "reason": "revoked"}]);
+                assert_eq!(json_body(reply)["error"]["data"]["failing_sides"], sides, "{entries}");
+            }
+        }
+    }
+    let mut other = Gateway::new(with_list(), Keys::Inline);
+    list(&mut other, &json!({"subjects": [{"issuer": "https://other.test", "subject": "user-7"}]}));
+    assert_eq!(other.send(&request).reason, "permitted", "somebody else's user of the same name");
 }
 
 // --- Tokens that were verified before -------------------------------------------------------------------------------

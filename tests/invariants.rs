@@ -110,7 +110,7 @@ impl Script {
             Step::AllowedBody => Event::RequestComplete { body: &self.allowed },
             Step::DeniedBody => Event::RequestComplete { body: &self.denied },
             Step::Garbage => Event::RequestComplete { body: b"{" },
-            Step::KeysCome | Step::KeysFail => Event::KeysSettled,
+            Step::KeysCome | Step::KeysFail => Event::Settled,
             Step::Answer200 => answer("200", "application/json"),
             Step::Answer401 => answer("401", "application/json"),
             Step::HostFailure => Event::HostFailure,
@@ -148,7 +148,7 @@ impl Seen {
                 Command::EditResponseHeaders(_) | Command::UpstreamRefused | Command::UpstreamUnusable { .. } => {
                     assert_eq!(self.permits, 1, "an answer to what was not forwarded: {steps:?}");
                 }
-                Command::AwaitKeys(_) => assert_eq!(self.decisions, 0, "waits after deciding: {steps:?}"),
+                Command::Await(_) => assert_eq!(self.decisions, 0, "waits after deciding: {steps:?}"),
                 Command::ReplaceResponseBody(_)
                 | Command::WatchAnswer(_)
                 | Command::CutOff { .. }
@@ -284,7 +284,7 @@ impl Answer {
             Event::RequestHeaders { .. }
             | Event::RequestBody { .. }
             | Event::RequestComplete { .. }
-            | Event::KeysSettled
+            | Event::Settled
             | Event::ResponseHeaders { .. }
             | Event::ResponseBody { .. }
             | Event::TimePassed

@@ -25,7 +25,7 @@ use toolgate::limits;
 use toolgate::session::SessionKeys;
 use toolgate::units::Seconds;
 
-use support::gateway::{policy, variable};
+use support::gateway::{ISSUER, policy, variable};
 use support::issuer::jwks;
 
 /// A policy that compiles and has most fields.
@@ -33,6 +33,20 @@ fn good() -> Value {
     let mut good = policy();
     good["refused_scopes"] = json!(["root"]);
     good["authentication"]["jwt"][0]["jwks"] = json!({"cluster": "issuer", "path": "/jwks"});
+    good["operators"] = json!({"clerk": {"match": {"roles": ["clerks"]}, "scopes": ["read"], "except": []}});
+    good["agents"] = json!({"bot": {"scopes": ["*"], "except": ["write"], "approval": {"scopes": ["read"]}}});
+    good["clients"] = json!({"desk": {
+        "agent": "bot",
+        "scopes": ["read"],
+        "tools": ["read", "wr*"],
+        "source": {"cidrs": ["10.0.0.0/8", "fd00::/8"], "uri_sans": ["spiffe://norg.test/desk"], "dns_sans": ["d.test"]},
+        "consent": {"by": "somebody", "on": "2026-11-02", "expires": "2026-11-02", "scopes": ["*"], "tools": ["read"],
+            "definitions": {"read": "9F".repeat(32)}},
+    }});
+    good["revocation"] = json!({"subjects": [{"issuer": ISSUER, "subject": "eve"}], "clients": ["gone"],
+        "agents": ["bot"], "token_ids": ["t-1"]});
+    good["rules"][0]["authentication"] = json!({"acr": ["mfa"], "amr": ["otp"], "max_age": "24h"});
+    good["rules"][0]["tenant_argument"] = json!("/filter/a~1b~0/0");
     good
 }
 
@@ -150,6 +164,315 @@ fn defects_of_scopes_and_rules() -> Vec<Defect> {
     ]
 }
 
+fn defects_of_claims() -> Vec<Defect> {
+    let claims = "/authentication/jwt/0/claims";
+    let neither = "is neither a claim name nor a JSON Pointer";
+    let mut defects: Vec<Defect> = [
+        ("client_id", "authentication.jwt[0].claims.client_id[1]"),
+        ("scopes", "authentication.jwt[0].claims.scopes[1]"),
+        ("roles", "authentication.jwt[0].claims.roles[1]"),
+        ("groups", "authentication.jwt[0].claims.groups[1]"),
+        ("department", "authentication.jwt[0].claims.department[1]"),
+        ("tenant", "authentication.jwt[0].claims.tenant[1]"),
+        ("purpose", "authentication.jwt[0].claims.purpose[1]"),
+        ("agent", "authentication.jwt[0].claims.agent[1]"),
+    ]
+    .map(|(field, path)| (claims, json!({field: ["/a/b", "/a~2"]}), path, neither))
+    .into();
+    let machine = |claim: &str, values: Value| json!({"machine": {"claim": claim, "values": values}});
+    defects.extend([
+        (claims, json!({"roles": []}), "authentication.jwt[0].claims.roles", "is empty"),
+        (claims, json!({"roles": ["roles", ""]}), "authentication.jwt[0].claims.roles", "has an empty element"),
+        (claims, json!({"roles": "roles"}), "authentication.jwt[0].claims.roles", "invalid type: string"),
+        (claims, json!({"role": ["roles"]}), "authentication.jwt[0].claims.role", "unknown field `role`"),
+        (claims, json!({"tenant": ["/a~"]}), "authentication.jwt[0].claims.tenant[0]", neither),
+        (claims, machine("/a~", json!(["app"])), "authentication.jwt[0].claims.machine.claim", neither),
+        (claims, machine("", json!(["app"])), "authentication.jwt[0].claims.machine.claim", neither),
+        (claims, machine("idtyp", json!([])), "authentication.jwt[0].claims.machine.values", "is empty"),
+        (claims, machine("idtyp", json!([""])), "authentication.jwt[0].claims.machine.values", "has an empty element"),
+        (
+            claims,
+            json!({"machine": {"claim": "idtyp"}}),
+            "authentication.jwt[0].claims.machine",
+            "missing field `values`",
+        ),
+    ]);
+    defects
+}
+
+fn defects_of_people() -> Vec<Defect> {
+    let operator = |matches: Value| json!({"match": matches, "scopes": ["read"]});
+    let text = "is not a name or pattern";
+    vec![
+        ("/operators", json!({}), "operators", "every person would be refused"),
+        ("/operators", json!({"": operator(json!({"roles": ["r"]}))}), "operators", "an entry without a name"),
+        ("/operators", json!([]), "operators", "invalid type: sequence"),
+        ("/operators/clerk", json!({"scopes": ["read"]}), "operators.clerk", "missing field `match`"),
+        ("/operators/clerk", json!({"match": {"roles": ["r"]}}), "operators.clerk", "missing field `scopes`"),
+        ("/operators/clerk", operator(json!({})), "operators.clerk.match", "can never match"),
+        ("/operators/clerk", operator(json!({"roles": [], "groups": []})), "operators.clerk.match", "can never match"),
+        ("/operators/clerk", operator(json!({"issuers": [ISSUER]})), "operators.clerk.match", "can never match"),
+        ("/operators/clerk", operator(json!({"role": ["r"]})), "operators.clerk.match.role", "unknown field `role`"),
+        ("/operators/clerk", operator(json!({"roles": ["r", "a*b*"]})), "operators.clerk.match.roles[1]", text),
+        ("/operators/clerk", operator(json!({"roles": [""]})), "operators.clerk.match.roles[0]", text),
+        ("/operators/clerk", operator(json!({"groups": ["g", "**"]})), "operators.clerk.match.groups[1]", text),
+        (
+            "/operators/clerk/match/issuers",
+            json!([ISSUER, "https://other.test"]),
+            "operators.clerk.match.issuers[1]",
+            "unknown issuer `https://other.test`",
+        ),
+        ("/operators/clerk/match/issuers", json!([]), "operators.clerk.match.issuers", "is empty"),
+        (
+            "/operators/clerk/scopes",
+            json!(["read", "raed"]),
+            "operators.clerk.scopes[1]",
+            "no declared scope is `raed`",
+        ),
+        ("/operators/clerk/scopes", json!(["x*"]), "operators.clerk.scopes[0]", "no declared scope is `x*`"),
+        ("/operators/clerk/scopes", json!(["r*d*"]), "operators.clerk.scopes[0]", text),
+        ("/operators/clerk/except", json!(["read", "x*"]), "operators.clerk.except[1]", "no declared scope is `x*`"),
+        ("/operators/clerk/except", json!(["*a*"]), "operators.clerk.except[0]", text),
+    ]
+}
+
+fn defects_of_agents() -> Vec<Defect> {
+    let text = "is not a name or pattern";
+    vec![
+        ("/agents", json!({}), "agents", "every caller would be refused"),
+        ("/agents/", json!({"scopes": ["read"]}), "agents", "an entry without a name"),
+        ("/agents/bot", json!({}), "agents.bot", "missing field `scopes`"),
+        ("/agents/bot/scope", json!([]), "agents.bot.scope", "unknown field `scope`"),
+        ("/agents/bot/scopes", json!(["raed"]), "agents.bot.scopes[0]", "no declared scope is `raed`"),
+        ("/agents/bot/scopes", json!(["a*b*"]), "agents.bot.scopes[0]", text),
+        ("/agents/bot/except", json!(["raed"]), "agents.bot.except[0]", "no declared scope is `raed`"),
+        ("/agents/bot/except", json!([""]), "agents.bot.except[0]", text),
+        ("/agents/bot/approval", json!({}), "agents.bot.approval", "missing field `scopes`"),
+        ("/agents/bot/approval", json!({"scopes": []}), "agents.bot.approval.scopes", "is empty"),
+        ("/agents/bot/approval", json!({"scopes": ["raed"]}), "agents.bot.approval.scopes[0]", "no declared scope"),
+        ("/agents/bot/approval", json!({"scopes": ["read", "**"]}), "agents.bot.approval.scopes[1]", text),
+        ("/agents/bot/approval", json!({"when": "true"}), "agents.bot.approval.when", "unknown field `when`"),
+    ]
+}
+
+fn defects_of_clients() -> Vec<Defect> {
+    let text = "is not a name or pattern";
+    let source = "/clients/desk/source";
+    vec![
+        ("/clients", json!({}), "clients", "every client would be refused"),
+        ("/clients/", json!({}), "clients", "an entry without a name"),
+        ("/clients/desk/issuer", json!("https://x.test"), "clients.desk.issuer", "unknown issuer `https://x.test`"),
+        ("/clients/desk/agent", json!("bto"), "clients.desk.agent", "unknown agent role `bto`"),
+        ("/clients/desk/agents", json!(["bot"]), "clients.desk.agents", "unknown field `agents`"),
+        ("/clients/desk/scopes", json!(["read", "raed"]), "clients.desk.scopes[1]", "no declared scope is `raed`"),
+        ("/clients/desk/scopes", json!(["a*b*"]), "clients.desk.scopes[0]", text),
+        ("/clients/desk/tools", json!(["read", "a*b*"]), "clients.desk.tools[1]", text),
+        ("/clients/desk/tools", json!([""]), "clients.desk.tools[0]", text),
+        ("/clients/desk/without_person", json!("maybe"), "clients.desk.without_person", "unknown variant `maybe`"),
+        (source, json!({}), "clients.desk.source", "names no source"),
+        (source, json!({"cidrs": [], "uri_sans": []}), "clients.desk.source", "names no source"),
+        (source, json!({"cidr": ["10.0.0.0/8"]}), "clients.desk.source.cidr", "unknown field `cidr`"),
+        (source, json!({"cidrs": ["10.0.0.0/8", "10.0.0.1"]}), "clients.desk.source.cidrs[1]", "is not a network"),
+        (source, json!({"cidrs": ["10.0.0.0/33"]}), "clients.desk.source.cidrs[0]", "`10.0.0.0/33` is not a network"),
+        (source, json!({"cidrs": ["fd00::/129"]}), "clients.desk.source.cidrs[0]", "is not a network"),
+        (source, json!({"cidrs": ["10.0.0/8"]}), "clients.desk.source.cidrs[0]", "is not a network"),
+        (source, json!({"cidrs": [""]}), "clients.desk.source.cidrs[0]", "is not a network"),
+    ]
+}
+
+fn defects_of_consents() -> Vec<Defect> {
+    let consent = "/clients/desk/consent";
+    let with = |field: &str, value: Value| {
+        let mut document = json!({"by": "somebody", "on": "2026-11-02"});
+        document[field] = value;
+        document
+    };
+    let (date, digest) = ("is not a day such as", "is not a SHA-256 in hexadecimal");
+    vec![
+        (consent, json!({"on": "2026-11-02"}), "clients.desk.consent", "missing field `by`"),
+        (consent, json!({"by": "somebody"}), "clients.desk.consent", "missing field `on`"),
+        (consent, with("by", json!("")), "clients.desk.consent.by", "is empty"),
+        (consent, with("on", json!("2026-02-29")), "clients.desk.consent.on", date),
+        (consent, with("on", json!("2.11.2026")), "clients.desk.consent.on", date),
+        (consent, with("on", json!("2026-11-02T00:00:00Z")), "clients.desk.consent.on", date),
+        (consent, with("on", json!(20_261_102)), "clients.desk.consent.on", "invalid type: integer"),
+        (consent, with("expires", json!("never")), "clients.desk.consent.expires", date),
+        (consent, with("expires", json!("2026-11-01")), "clients.desk.consent.expires", "lies before `on`"),
+        (consent, with("until", json!("2026-11-03")), "clients.desk.consent.until", "unknown field `until`"),
+        (consent, with("scopes", json!(["raed"])), "clients.desk.consent.scopes[0]", "no declared scope is `raed`"),
+        (consent, with("scopes", json!(["x*"])), "clients.desk.consent.scopes[0]", "no declared scope is `x*`"),
+        (consent, with("tools", json!(["a", "*b*"])), "clients.desk.consent.tools[1]", "is not a name or pattern"),
+        (consent, with("definitions", json!({"read": ""})), "clients.desk.consent.definitions.read", digest),
+        (
+            consent,
+            with("definitions", json!({"read": "9f".repeat(31)})),
+            "clients.desk.consent.definitions.read",
+            digest,
+        ),
+        (
+            consent,
+            with("definitions", json!({"read": "9f".repeat(33)})),
+            "clients.desk.consent.definitions.read",
+            digest,
+        ),
+        (
+            consent,
+            with("definitions", json!({"read": "9g".repeat(32)})),
+            "clients.desk.consent.definitions.read",
+            digest,
+        ),
+        (
+            consent,
+            with("definitions", json!({"read": "+9".repeat(32)})),
+            "clients.desk.consent.definitions.read",
+            digest,
+        ),
+    ]
+}
+
+fn defects_of_revocation() -> Vec<Defect> {
+    vec![
+        ("/revocation", json!({"subject": []}), "revocation.subject", "unknown field `subject`"),
+        ("/revocation", json!({"subjects": ["eve"]}), "revocation.subjects[0]", "invalid type: string"),
+        ("/revocation", json!({"subjects": [{"issuer": ISSUER}]}), "revocation.subjects[0]", "missing field `subject`"),
+        (
+            "/revocation",
+            json!({"subjects": [{"subject": "eve"}, {"issuer": "https://x.test", "subject": "eve"}]}),
+            "revocation.subjects[1].issuer",
+            "unknown issuer `https://x.test`",
+        ),
+        ("/revocation", json!({"agents": ["bot", "bto"]}), "revocation.agents[1]", "unknown agent role `bto`"),
+        ("/revocation", json!({"token_ids": [1]}), "revocation.token_ids[0]", "invalid type: integer"),
+        ("/refusals", json!("hidden"), "refusals", "unknown variant `hidden`"),
+    ]
+}
+
+fn defects_of_steps_and_tenants() -> Vec<Defect> {
+    let (level, pointer) = ("/rules/1/authentication", "is not a JSON Pointer to an argument");
+    let challenge = "cannot be part of a challenge";
+    vec![
+        (level, json!({}), "rules[1].authentication", "asks for nothing"),
+        (level, json!({"acr": [], "amr": []}), "rules[1].authentication", "asks for nothing"),
+        (level, json!({"acr": "mfa"}), "rules[1].authentication.acr", "invalid type: string"),
+        (level, json!({"acr": ["mfa", ""]}), "rules[1].authentication.acr[1]", challenge),
+        (level, json!({"acr": ["mf a"]}), "rules[1].authentication.acr[0]", challenge),
+        (level, json!({"acr": ["m\"fa"]}), "rules[1].authentication.acr[0]", challenge),
+        (level, json!({"acr": ["m\\fa"]}), "rules[1].authentication.acr[0]", challenge),
+        (level, json!({"acr": ["mfä"]}), "rules[1].authentication.acr[0]", challenge),
+        (level, json!({"amr": ["otp", "o\ntp"]}), "rules[1].authentication.amr[1]", challenge),
+        (level, json!({"max_age": "0s"}), "rules[1].authentication.max_age", "out of bounds"),
+        (level, json!({"max_age": "25h"}), "rules[1].authentication.max_age", "out of bounds"),
+        (level, json!({"max_age": 300}), "rules[1].authentication.max_age", "invalid type: integer"),
+        (level, json!({"max_lifetime": "5m"}), "rules[1].authentication.max_lifetime", "unknown field"),
+        ("/rules/1/approval", json!(true), "rules[1].approval", "invalid type: boolean"),
+        ("/rules/1/approval", json!({"approvers": ["a"]}), "rules[1].approval.approvers", "unknown field `approvers`"),
+        ("/rules/1/tenants", json!([]), "rules[1].tenants", "is empty"),
+        ("/rules/1/tenants", json!(["acme", ""]), "rules[1].tenants", "has an empty element"),
+        ("/rules/1/tenants", json!(["acme", "acme"]), "rules[1].tools[0]", "rules[1], equally specific"),
+        ("/rules/1/tenant_argument", json!("tenant_id"), "rules[1].tenant_argument", pointer),
+        ("/rules/1/tenant_argument", json!(""), "rules[1].tenant_argument", pointer),
+        ("/rules/1/tenant_argument", json!("/a~2b"), "rules[1].tenant_argument", pointer),
+        ("/rules/1/tenant_argument", json!("/a~"), "rules[1].tenant_argument", pointer),
+        (
+            "/rules/1",
+            json!({"tools": ["x"], "resources": ["norg://x"], "scopes": [], "tenant_argument": "/tenant_id"}),
+            "rules[1].tenant_argument",
+            "resources have no arguments",
+        ),
+    ]
+}
+
+fn defects_of_revocation_lists() -> Vec<Defect> {
+    let list = |changes: Value| {
+        let mut list = json!({"cluster": "revocations", "path": "/list"});
+        list.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        json!({"list": list})
+    };
+    vec![
+        ("/revocation", json!({"people": []}), "revocation.people", "unknown field"),
+        (
+            "/revocation",
+            json!({"subjects": [{"issuer": "https://other", "subject": "a"}]}),
+            "revocation.subjects[0].issuer",
+            "unknown issuer",
+        ),
+        ("/revocation", json!({"subjects": [{"subject": ""}]}), "revocation.subjects[0].subject", "is empty"),
+        ("/revocation", json!({"clients": ["a", ""]}), "revocation.clients[1]", "is empty"),
+        ("/revocation", json!({"token_ids": [""]}), "revocation.token_ids[0]", "is empty"),
+        ("/revocation", json!({"agents": ["nobody"]}), "revocation.agents[0]", "unknown agent role"),
+        ("/revocation", json!({"list": {"cluster": "c"}}), "revocation.list", "missing field `path`"),
+        ("/revocation", json!({"list": {"path": "/list"}}), "revocation.list", "missing field `cluster`"),
+        ("/revocation", list(json!({"url": "x"})), "revocation.list.url", "unknown field"),
+        ("/revocation", list(json!({"cluster": ""})), "revocation.list.cluster", "is empty"),
+        ("/revocation", list(json!({"path": "list"})), "revocation.list.path", "is not a path"),
+        ("/revocation", list(json!({"authority": "a b"})), "revocation.list.authority", "is not a host"),
+        ("/revocation", list(json!({"refresh": "0s"})), "revocation.list.refresh", "out of bounds"),
+        ("/revocation", list(json!({"refresh": "3601s"})), "revocation.list.refresh", "out of bounds"),
+        ("/revocation", list(json!({"refresh": 30})), "revocation.list.refresh", "invalid type"),
+        ("/revocation", list(json!({"max_stale": "29s"})), "revocation.list.max_stale", "out of bounds"),
+        ("/revocation", list(json!({"max_stale": "25h"})), "revocation.list.max_stale", "out of bounds"),
+        ("/revocation", list(json!({"refresh": "10m"})), "revocation.list.max_stale", "out of bounds"),
+    ]
+}
+
+#[test]
+fn with_several_issuers_a_client_names_its_own() {
+    let mut document = good();
+    let mut second = document["authentication"]["jwt"][0].clone();
+    second["issuer"] = json!("https://second.test");
+    document["authentication"]["jwt"].as_array_mut().unwrap().push(second);
+    let error = compile(&document).unwrap_err();
+    assert_eq!(
+        (error.path.as_str(), error.remedy.as_str()),
+        ("clients.desk.issuer", "name the issuer that registered it")
+    );
+    assert!(error.problem.starts_with("is missing"), "{error}");
+    for issuer in [ISSUER, "https://second.test"] {
+        document["clients"]["desk"]["issuer"] = issuer.into();
+        compile(&document).unwrap();
+    }
+}
+
+#[test]
+fn rules_for_many_tenants_count_once_for_each() {
+    let tenants = |count: usize| Value::from_iter((0..count).map(|number| format!("tenant-{number}")));
+    let tools = Value::from_iter((0..100).map(|number| format!("tool-{number}")));
+    let mut document = good_but("/rules/1/tools", tools);
+    document["rules"].as_array_mut().unwrap().swap(0, 1);
+    document["rules"][0]["tenants"] = tenants(limits::MAX_RULE_TARGETS / 100);
+    assert_eq!(compile(&document).unwrap_err().path, "rules[1]");
+    document["rules"][0]["tenants"] = tenants(limits::MAX_RULE_TARGETS / 100 + 1);
+    assert_eq!(compile(&document).unwrap_err().path, "rules[0]");
+}
+
+#[test]
+fn each_tenant_may_have_a_rule_for_the_same_target() {
+    let mut document = good();
+    let rules = document["rules"].as_array_mut().unwrap();
+    for tenant in ["acme", "beta"] {
+        rules.push(json!({"tools": ["read"], "scopes": ["write"], "tenants": [tenant]}));
+    }
+    compile(&document).unwrap();
+    document["rules"].as_array_mut().unwrap().push(json!({"tools": ["read"], "scopes": [], "tenants": ["beta"]}));
+    let error = compile(&document).unwrap_err();
+    assert_eq!(error.path, "rules[4].tools[0]");
+    assert!(error.problem.contains("rules[3]"), "{error}");
+}
+
+#[test]
+fn a_list_of_revocations_is_fetched_often_and_used_for_minutes_unless_told_otherwise() {
+    let compiled = |list: Value| compile(&good_but("/revocation", json!({"list": list}))).unwrap().revocations.unwrap();
+    let list = compiled(json!({"cluster": "idp", "path": "/revoked"}));
+    assert_eq!((list.refresh, list.max_stale), (Seconds::new(30), Seconds::new(300)));
+    assert_eq!(list.endpoint.authority, "idp");
+    let list = compiled(json!({
+        "cluster": "idp", "path": "/revoked", "authority": "idp.test", "refresh": "1s", "max_stale": "1s",
+    }));
+    assert_eq!((list.refresh, list.max_stale), (Seconds::new(1), Seconds::new(1)));
+    assert_eq!(list.endpoint.authority, "idp.test");
+    assert!(compile(&good()).unwrap().revocations.is_none());
+}
+
 #[test]
 fn what_is_wrong_is_said_with_its_place_and_a_remedy() {
     compile(&good()).unwrap();
@@ -157,8 +480,16 @@ fn what_is_wrong_is_said_with_its_place_and_a_remedy() {
         defects_of_the_whole(),
         defects_of_the_protocol(),
         defects_of_issuers(),
+        defects_of_claims(),
         defects_of_scopes_and_rules(),
+        defects_of_people(),
+        defects_of_agents(),
+        defects_of_clients(),
+        defects_of_consents(),
+        defects_of_steps_and_tenants(),
         defects_of_sessions(),
+        defects_of_revocation(),
+        defects_of_revocation_lists(),
     ];
     let told = defects.into_iter().flatten().filter_map(|(pointer, value, path, problem)| {
         let complaint = match compile(&good_but(pointer, value.clone())) {

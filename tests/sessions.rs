@@ -5,9 +5,11 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::string_slice,
     reason = "a test that cannot go on has failed"
 )]
 #![expect(clippy::arithmetic_side_effects, reason = "the numbers are in the test")]
+#![expect(clippy::string_slice, reason = "identifiers are ASCII")]
 
 mod support {
     #[expect(dead_code, reason = "sessions need a part of it")]
@@ -107,7 +109,7 @@ fn answer(gateway: &mut Gateway, request: &Request, named: &[&str]) -> (Flow, Ve
     }
     let lines = named.iter().map(|id| ("Mcp-Session-Id", *id));
     let headers: HeaderList = [(":status", "200")].into_iter().chain(lines).collect();
-    run.handle(Event::ResponseHeaders { headers, end_of_stream: false })
+    run.handle(Event::ResponseHeaders { headers, end_of_stream: true })
 }
 
 /// The session that the client gets to see, after the answer's own is gone.
@@ -430,7 +432,7 @@ fn a_session_waits_for_the_keys_of_its_caller_too() {
         let request = as_caller(within("POST", &session), &json!({"sub": subject}));
         assert_eq!(run.headers(&request).0, Flow::Hold);
         assert!(run.gateway.keys.install(IssuerIndex::new(0), keys::key_set(&issuer::jwks()), UnixSeconds::new(NOW)));
-        let (_, commands) = run.handle(Event::KeysSettled);
+        let (_, commands) = run.handle(Event::Settled);
         match expected {
             // At once, before the body is there.
             Some(expected) => assert_eq!(refusal(&Outcome::of(commands)), expected),

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::ConfigError;
 use super::check::{each, known_scope};
 use super::document::{
     AuthorizationForwarding, PolicyDocument, ProtocolDocument, Refusals, Risk, ScopeDocument, ServerRequest,
@@ -13,6 +12,7 @@ use super::issuers::issuers;
 use super::parties::{Parties, directory};
 use super::rules::rule_set;
 use super::sessions::{Variables, session_keys};
+use super::{ConfigError, Endpoint, RevocationSource};
 use crate::identity::Directory;
 use crate::json;
 use crate::jwt::{KeySource, TrustedIssuer};
@@ -43,13 +43,15 @@ pub struct CompiledPolicy {
     /// Whose tokens are accepted.
     pub issuers: Vec<TrustedIssuer>,
     /// Where the keys of each issuer come from, in the same order.
-    pub key_sources: Vec<(KeySource, Option<KeyFetch>)>,
+    pub key_sources: Vec<(KeySource, Option<Endpoint>)>,
     /// Scopes that no token may carry.
     pub refused_scopes: BTreeSet<String>,
     /// Who may call what.
     pub rules: RuleSet,
     /// What each side of a call may do.
     pub directory: Directory,
+    /// Where the list of those who are cut off comes from, besides those in the directory.
+    pub revocations: Option<RevocationSource>,
     /// Whether a call that the caller would not see in a list is refused as if its target did not exist.
     pub conceals: bool,
     /// What the upstream may ask of clients.
@@ -60,17 +62,6 @@ pub struct CompiledPolicy {
     pub sessions: SessionKeys,
     /// SHA-256 of the document in canonical form, in hexadecimal.
     pub digest: String,
-}
-
-/// How to fetch a key set.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct KeyFetch {
-    /// Envoy cluster.
-    pub cluster: String,
-    /// `:authority` of the request.
-    pub authority: String,
-    /// `:path` of the request.
-    pub path: String,
 }
 
 impl CompiledPolicy {
@@ -122,7 +113,8 @@ impl CompiledPolicy {
         let (issuers, key_sources) = issuers(authentication.jwt, &uri)?;
         let (revisions, max_request_bytes, allowed_origins) = protocol_settings(protocol)?;
         let longest = issuers.iter().map(|issuer| issuer.max_lifetime).max().unwrap_or_default();
-        let directory = directory(Parties { operators, agents, clients, revocation }, &catalogue, &issuers)?;
+        let parties = Parties { operators, agents, clients, revocation };
+        let (directory, revocations) = directory(parties, &catalogue, &issuers)?;
         let rules = rule_set(rules, catalogue, longest)?;
         let metadata = ResourceMetadata {
             resource: uri.as_str(),
@@ -144,22 +136,22 @@ impl CompiledPolicy {
             refused_scopes: refused_scopes.into_iter().collect(),
             rules,
             directory,
+            revocations,
             conceals: refusals == Refusals::Concealed,
-            server_requests: server_requests.into_iter().map(client_feature).collect(),
             sessions: session_keys(sessions, variables)?,
+            server_requests: server_requests.into_iter().map(client_feature).collect(),
             keeps_authorization: forwarding.authorization == AuthorizationForwarding::Keep,
             digest,
         })
     }
 }
 
-/// The scopes that a client should ask for first.
 fn initial_scopes(
-    named: Option<Vec<String>>,
+    names: Option<Vec<String>>,
     scopes: &BTreeMap<String, ScopeDocument>,
     catalogue: &ScopeCatalogue,
 ) -> Result<Vec<String>, ConfigError> {
-    let Some(names) = named else {
+    let Some(names) = names else {
         let low = scopes.iter().filter(|(_, scope)| scope.risk == Risk::Low);
         return Ok(low.map(|(name, _)| name.clone()).collect());
     };

@@ -322,6 +322,29 @@ pub struct RevocationDocument {
     /// Tokens, by `jti`.
     #[serde(default)]
     pub token_ids: Vec<String>,
+    /// Where more of them are fetched from, again and again.
+    pub list: Option<RevocationListDocument>,
+}
+
+/// A list of those who are cut off that is fetched from an Envoy cluster: a JSON object with the members `subjects`,
+/// `clients`, `agents` and `token_ids`, as in the policy. Who is on it is cut off within `refresh` and the time of a
+/// fetch, which is given up after 5 seconds or `refresh`, whichever is less. If it cannot be fetched, or is not
+/// exactly that, the last good one stays in force until it is `max_stale` old; then every request with a token is
+/// refused.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RevocationListDocument {
+    /// Name of the Envoy cluster to fetch from.
+    pub cluster: String,
+    /// Path of the list on that cluster.
+    pub path: String,
+    /// `Host` of the fetch. Default: the name of the cluster.
+    pub authority: Option<String>,
+    /// Time between two fetches. Default `30s`, from `1s` to `1h`.
+    pub refresh: Option<Seconds>,
+    /// How long the last good list is used when no other can be fetched. Default `5m`, from `refresh` to `24h`.
+    pub max_stale: Option<Seconds>,
 }
 
 /// A subject that is cut off.

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use super::check::{non_empty, within};
 use super::document::{ClaimsDocument, IssuerDocument, JwksDocument, MachineDocument};
-use super::{ConfigError, KeyFetch};
+use super::{ConfigError, Endpoint};
 use crate::jwt::{ClaimNames, ClaimPath, KeySet, KeySource, TokenType, TrustedIssuer};
 use crate::limits;
 use crate::oauth::ResourceUri;
 use crate::units::Seconds;
 
 /// Issuers, and in the same order the sources of their keys.
-pub(super) type Issuers = (Vec<TrustedIssuer>, Vec<(KeySource, Option<KeyFetch>)>);
+pub(super) type Issuers = (Vec<TrustedIssuer>, Vec<(KeySource, Option<Endpoint>)>);
 
 pub(super) fn issuers(documents: Vec<IssuerDocument>, resource: &ResourceUri) -> Result<Issuers, ConfigError> {
     if documents.is_empty() || documents.len() > limits::MAX_ISSUERS {
@@ -108,7 +108,7 @@ fn token_types(path: &str, names: &[String]) -> Result<Vec<TokenType>, ConfigErr
     names.iter().enumerate().map(parse).collect()
 }
 
-fn key_source(path: &str, document: &IssuerDocument) -> Result<(KeySource, Option<KeyFetch>), ConfigError> {
+fn key_source(path: &str, document: &IssuerDocument) -> Result<(KeySource, Option<Endpoint>), ConfigError> {
     let JwksDocument { cluster, path: jwks_path, authority, refresh, max_stale, inline } = &document.jwks;
     if let Some(keys) = inline {
         if cluster.is_some() || jwks_path.is_some() || authority.is_some() || refresh.is_some() || max_stale.is_some() {
@@ -125,29 +125,16 @@ fn key_source(path: &str, document: &IssuerDocument) -> Result<(KeySource, Optio
     let (Some(cluster), Some(jwks_path)) = (cluster.as_deref(), jwks_path.as_deref()) else {
         return Err(ConfigError::new(path, "has no key source", "give `cluster` and `path`, or `inline`"));
     };
-    if cluster.is_empty() {
-        return Err(ConfigError::new(format!("{path}.cluster"), "is empty", "name an Envoy cluster"));
-    }
-    if !jwks_path.starts_with('/') || !jwks_path.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(ConfigError::new(format!("{path}.path"), "is not a path", "write a path that starts with `/`"));
-    }
     let authority = match authority {
         Some(authority) => authority.clone(),
         None => host_of(&document.issuer).unwrap_or_else(|| cluster.to_owned()),
     };
-    if authority.is_empty() || !authority.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(ConfigError::new(
-            format!("{path}.authority"),
-            "is not a host",
-            "write a host with an optional port",
-        ));
-    }
+    let endpoint = Endpoint::check(path, cluster, jwks_path, authority)?;
     let refresh = refresh.unwrap_or(limits::DEFAULT_JWKS_REFRESH);
     let max_stale = max_stale.unwrap_or(limits::DEFAULT_JWKS_MAX_STALE);
     within(&format!("{path}.refresh"), refresh, limits::MIN_JWKS_REFRESH, limits::MAX_JWKS_MAX_STALE)?;
     within(&format!("{path}.max_stale"), max_stale, refresh, limits::MAX_JWKS_MAX_STALE)?;
-    let fetch = KeyFetch { cluster: cluster.to_owned(), authority, path: jwks_path.to_owned() };
-    Ok((KeySource::Fetched { refresh, max_stale }, Some(fetch)))
+    Ok((KeySource::Fetched { refresh, max_stale }, Some(endpoint)))
 }
 
 fn host_of(issuer: &str) -> Option<String> {

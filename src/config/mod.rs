@@ -3,13 +3,17 @@
 mod check;
 mod compile;
 mod document;
+mod endpoint;
 mod error;
 mod issuers;
 mod parties;
+mod revocation;
 mod rules;
 mod sessions;
 
-pub use compile::{CompiledPolicy, KeyFetch};
+pub use compile::CompiledPolicy;
 pub use document::PolicyDocument;
+pub use endpoint::Endpoint;
 pub use error::ConfigError;
+pub use revocation::RevocationSource;
 pub use sessions::Variables;

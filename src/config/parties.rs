@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::ConfigError;
 use super::check::{each, non_empty};
 use super::document::{
     AgentDocument, ClientDocument, ConsentDocument, OperatorDocument, RevocationDocument, SourceDocument, WithoutPerson,
 };
-use crate::identity::{Agent, Client, Consent, Directory, Operator, RevocationList, RevokedSubject, RoleMatch, Source};
+use super::revocation::revocation as revocation_of;
+use super::{ConfigError, RevocationSource};
+use crate::identity::{Agent, Client, Consent, Directory, Operator, RoleMatch, Source};
 use crate::jwt::TrustedIssuer;
 use crate::oauth::{ScopeCatalogue, ScopeSet};
 use crate::pattern::{Pattern, PatternList};
@@ -20,11 +21,12 @@ pub(super) struct Parties {
     pub(super) revocation: RevocationDocument,
 }
 
+/// The tables, and where more revocations come from.
 pub(super) fn directory(
     parties: Parties,
     scopes: &ScopeCatalogue,
     issuers: &[TrustedIssuer],
-) -> Result<Directory, ConfigError> {
+) -> Result<(Directory, Option<RevocationSource>), ConfigError> {
     let Parties { operators, agents, clients, revocation } = parties;
     let names = Names { scopes, issuers };
     let operators = operators.map(|documents| operators_of(documents, names)).transpose()?;
@@ -32,8 +34,9 @@ pub(super) fn directory(
     let mut directory = Directory { operators, agents, ..Directory::default() };
     let clients = clients.map(|documents| clients_of(documents, names, &directory)).transpose()?;
     directory.clients = clients;
-    directory.revoked = revoked(revocation, names, &directory)?;
-    Ok(directory)
+    let (revoked, source) = revocation_of(revocation, issuers, &directory)?;
+    directory.revoked = revoked;
+    Ok((directory, source))
 }
 
 /// What the tables may refer to.
@@ -82,12 +85,17 @@ impl Names<'_> {
     }
 
     fn issuer(self, path: String, name: &str) -> Result<(), ConfigError> {
-        if self.issuers.iter().any(|issuer| issuer.issuer == name) {
-            return Ok(());
-        }
-        let problem = format!("unknown issuer `{name}`");
-        Err(ConfigError::new(path, problem, "name an issuer that is listed under `authentication.jwt`"))
+        known_issuer(self.issuers, path, name)
     }
+}
+
+/// An issuer that is trusted.
+pub(super) fn known_issuer(issuers: &[TrustedIssuer], path: String, name: &str) -> Result<(), ConfigError> {
+    if issuers.iter().any(|issuer| issuer.issuer == name) {
+        return Ok(());
+    }
+    let problem = format!("unknown issuer `{name}`");
+    Err(ConfigError::new(path, problem, "name an issuer that is listed under `authentication.jwt`"))
 }
 
 fn pattern(path: String, text: &str) -> Result<Pattern, ConfigError> {
@@ -200,7 +208,8 @@ fn client_of(
     })
 }
 
-fn known_agent(path: String, name: &str, directory: &Directory) -> Result<usize, ConfigError> {
+/// The place of an agent role that is declared.
+pub(super) fn known_agent(path: String, name: &str, directory: &Directory) -> Result<usize, ConfigError> {
     directory.agent(name).ok_or_else(|| {
         ConfigError::new(path, format!("unknown agent role `{name}`"), "declare it under `agents` or correct its name")
     })
@@ -250,28 +259,4 @@ fn digest_of(text: &str) -> Option<[u8; 32]> {
         *byte = u8::from_str_radix(text.get(start..start.checked_add(2)?)?, 16).ok()?;
     }
     Some(digest)
-}
-
-fn revoked(
-    document: RevocationDocument,
-    names: Names<'_>,
-    directory: &Directory,
-) -> Result<RevocationList, ConfigError> {
-    let RevocationDocument { subjects, clients, agents, token_ids } = document;
-    for (index, subject) in subjects.iter().enumerate() {
-        if let Some(issuer) = &subject.issuer {
-            names.issuer(format!("revocation.subjects[{index}].issuer"), issuer)?;
-        }
-    }
-    each("revocation.agents", &agents, |path, name| known_agent(path, name, directory).map(|_| ()))?;
-    let subject = |subject: super::document::RevokedSubjectDocument| RevokedSubject {
-        issuer: subject.issuer,
-        subject: subject.subject,
-    };
-    Ok(RevocationList {
-        subjects: subjects.into_iter().map(subject).collect(),
-        clients: clients.into_iter().collect(),
-        agents: agents.into_iter().collect(),
-        token_ids: token_ids.into_iter().collect(),
-    })
 }

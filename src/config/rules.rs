@@ -1,10 +1,9 @@
 //! Rules: what each target needs.
 
-use serde_json::Value;
-
 use super::ConfigError;
 use super::check::{each, known_scope, non_empty, within};
 use super::document::{RuleDocument, StepUpDocument};
+use crate::jwt::ClaimPath;
 use crate::limits;
 use crate::oauth::ScopeCatalogue;
 use crate::pattern::{Pattern, PatternMap};
@@ -80,7 +79,7 @@ fn rule(
     }
     if let Some(pointer) = &document.tenant_argument {
         let path = format!("{path}.tenant_argument");
-        if !pointer.starts_with('/') || Value::Null.pointer(pointer).is_some() {
+        if !pointer.starts_with('/') || ClaimPath::parse(pointer).is_none() {
             return Err(ConfigError::new(
                 path,
                 "is not a JSON Pointer to an argument",

@@ -4,12 +4,13 @@ use std::rc::Rc;
 
 use super::Surroundings;
 use super::answer::{self, Answer};
+use super::command::Awaited;
 use super::hygiene::unwanted_in_request;
 use super::session::{self, SESSION_HEADER};
 use crate::config::CompiledPolicy;
 use crate::http::{HeaderList, Single};
 use crate::identity::{Peer, Principal};
-use crate::jwt::{self, IssuerIndex, Refusal, TokenError};
+use crate::jwt::{self, Refusal, TokenError};
 use crate::mcp::{McpHeaders, Revision};
 use crate::oauth::{BearerProblem, ChallengeError, bearer_token, query_has_token};
 
@@ -42,8 +43,8 @@ pub(super) enum Endpoint {
 pub(super) enum Caller {
     /// The token was good when the headers came.
     Known,
-    /// The issuer's keys are being fetched.
-    ExpectKeys(IssuerIndex),
+    /// What the caller must be judged by is being fetched.
+    Expect(Awaited),
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -96,10 +97,7 @@ pub(super) fn admit(
         // The question is not part of any session.
         mcp.session = None;
     }
-    if caller == Caller::Known && mcp.session.is_some() {
-        let principal = identify(token, surroundings)?;
-        session::open(&mcp, &principal, surroundings)?;
-    }
+    check_session(token, &mcp, caller, surroundings)?;
     match method {
         _ if endpoint == Endpoint::Permissions => {}
         HttpMethod::Post => check_media(headers, policy)?,
@@ -158,27 +156,75 @@ fn bearer_problem(policy: &CompiledPolicy, problem: BearerProblem) -> Answer {
     }
 }
 
-/// Looks at the token before anything is held for its sender, or finds that keys must be fetched first.
+/// Looks at the token before anything is held for its sender, or finds what must be fetched first.
 fn recognise(token: &str, surroundings: &mut Surroundings<'_>) -> Result<Caller, Answer> {
     let now = surroundings.now;
     match verify(token, surroundings) {
-        Ok(_) => Ok(Caller::Known),
+        Ok(_) => await_revocations(surroundings),
         Err(Refusal::UnknownKey(issuer)) if surroundings.keys.want_unknown_key(issuer, now) => {
-            Ok(Caller::ExpectKeys(issuer))
+            Ok(Caller::Expect(Awaited::Keys(issuer)))
         }
         Err(Refusal::NoKeys(issuer)) if surroundings.keys.is_fetch_coming(issuer, now) => {
-            Ok(Caller::ExpectKeys(issuer))
+            Ok(Caller::Expect(Awaited::Keys(issuer)))
         }
         Err(refusal) => Err(refused(surroundings.policy, refusal)),
     }
 }
 
-/// Verifies the token with the keys that there are now.
+/// Looks at the token again after a wait. What was waited for is not waited for again, so that waiting ends.
 ///
 /// # Errors
-/// The refusal: a key that is still unknown stays so.
+/// The refusal: a key that is still unknown stays so, and so do the revocations.
+pub(super) fn recognise_again(
+    token: &str,
+    awaited: Awaited,
+    surroundings: &mut Surroundings<'_>,
+) -> Result<Caller, Answer> {
+    verify(token, surroundings).map_err(|refusal| refused(surroundings.policy, refusal))?;
+    match awaited {
+        Awaited::Keys(_) => await_revocations(surroundings),
+        Awaited::Revocations => check_revocations(surroundings).map(|()| Caller::Known),
+    }
+}
+
+/// Whether the session that a request names is that of its caller, as soon as the caller is known.
+///
+/// # Errors
+/// The answer that makes a client begin another one.
+pub(super) fn check_session(
+    token: &str,
+    mcp: &McpHeaders,
+    caller: Caller,
+    surroundings: &mut Surroundings<'_>,
+) -> Result<(), Answer> {
+    if caller == Caller::Known && mcp.session.is_some() {
+        let principal = identify(token, surroundings)?;
+        session::open(mcp, &principal, surroundings)?;
+    }
+    Ok(())
+}
+
+/// A caller whose token is good must wait where it is not known yet who was cut off.
+fn await_revocations(surroundings: &Surroundings<'_>) -> Result<Caller, Answer> {
+    match surroundings.revoked {
+        Some(feed) if surroundings.revoked().is_unknown() && feed.is_coming(surroundings.now) => {
+            Ok(Caller::Expect(Awaited::Revocations))
+        }
+        Some(_) | None => check_revocations(surroundings).map(|()| Caller::Known),
+    }
+}
+
+fn check_revocations(surroundings: &Surroundings<'_>) -> Result<(), Answer> {
+    if surroundings.revoked().is_unknown() { Err(answer::revocations_unavailable()) } else { Ok(()) }
+}
+
+/// Verifies the token with the keys that there are now, and that it is known who was cut off.
+///
+/// # Errors
+/// The refusal.
 pub(super) fn identify(token: &str, surroundings: &mut Surroundings<'_>) -> Result<Rc<Principal>, Answer> {
-    verify(token, surroundings).map_err(|refusal| refused(surroundings.policy, refusal))
+    let principal = verify(token, surroundings).map_err(|refusal| refused(surroundings.policy, refusal))?;
+    check_revocations(surroundings).map(|()| principal)
 }
 
 fn verify(token: &str, surroundings: &mut Surroundings<'_>) -> Result<Rc<Principal>, Refusal> {

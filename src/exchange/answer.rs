@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::DecisionId;
 use super::Phase;
-use super::command::{Command, Flow, Verdict};
+use super::command::{Awaited, Command, Flow, Verdict};
 use crate::config::CompiledPolicy;
 use crate::http::LocalReply;
 use crate::identity::Failure;
@@ -150,11 +150,24 @@ pub(super) fn keys_unavailable() -> Answer {
     unavailable("The keys of the token's issuer cannot be fetched at the moment", "keys_unavailable", None)
 }
 
+/// Nobody knows who was cut off, so it could be this caller.
+pub(super) fn revocations_unavailable() -> Answer {
+    unavailable("The list of revocations cannot be fetched at the moment", "revocations_unavailable", None)
+}
+
+/// What the caller must be judged by is not there.
+pub(super) fn not_available(awaited: Awaited) -> Answer {
+    match awaited {
+        Awaited::Keys(_) => keys_unavailable(),
+        Awaited::Revocations => revocations_unavailable(),
+    }
+}
+
 /// The gateway cannot decide now.
 pub(super) fn unavailable(message: &str, reason: &'static str, id: Option<RequestId<'_>>) -> Answer {
     RpcError::new(ErrorCode::Unavailable, message)
         .into_reply(503, id, reason)
-        .with_header("retry-after", limits::JWKS_FETCH_TIMEOUT.get().to_string())
+        .with_header("retry-after", limits::FETCH_TIMEOUT.get().to_string())
         .into()
 }
 

@@ -13,8 +13,8 @@ pub enum Command {
     EditResponseHeaders(HeaderEdits),
     /// Answer in place of the upstream. At most once per exchange.
     Reply(LocalReply),
-    /// Report [`super::Event::KeysSettled`] once the fetch of this issuer's keys has ended.
-    AwaitKeys(IssuerIndex),
+    /// Report [`super::Event::Settled`] once the fetch of this document has ended.
+    Await(Awaited),
     /// Count a decision. Exactly once for an exchange that is decided.
     Decided {
         /// What was decided.
@@ -24,6 +24,13 @@ pub enum Command {
     },
     /// Count an upstream that did not accept what the gateway let through.
     UpstreamRefused,
+    /// Count an upstream whose answer cannot be passed on because of how it is set up, and tell the operator.
+    UpstreamUnusable {
+        /// Stable reason code.
+        reason: &'static str,
+        /// What can be done about it.
+        remedy: &'static str,
+    },
     /// Put this in place of the part of the answer's body at hand.
     ReplaceResponseBody(Vec<u8>),
     /// Report [`super::Event::TimePassed`] when it is later than this, if the answer goes on for so long.
@@ -40,13 +47,15 @@ pub enum Command {
         /// How many.
         count: usize,
     },
-    /// Count an upstream whose answer cannot be passed on because of how it is set up, and tell the operator.
-    UpstreamUnusable {
-        /// Stable reason code.
-        reason: &'static str,
-        /// What can be done about it.
-        remedy: &'static str,
-    },
+}
+
+/// A document without which a caller cannot be judged.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Awaited {
+    /// The keys of an issuer.
+    Keys(IssuerIndex),
+    /// The list of those who were cut off.
+    Revocations,
 }
 
 /// What was decided.

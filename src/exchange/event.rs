@@ -25,9 +25,9 @@ pub enum Event<'a> {
         /// The whole body.
         body: &'a [u8],
     },
-    /// A fetch of keys that this exchange waits for has ended, well or badly. If the request was complete before,
-    /// [`Self::RequestComplete`] is to follow again, as the exchange keeps no body.
-    KeysSettled,
+    /// The fetch that this exchange waits for, see [`super::Awaited`], has ended, well or badly. If the request was
+    /// complete before, [`Self::RequestComplete`] is to follow again, as the exchange keeps no body.
+    Settled,
     /// The answer's headers arrived, from the upstream or from the proxy itself.
     ResponseHeaders {
         /// All of them.

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! RequestHeaders ─ path, origin, metadata, token, session ─┬─ reply ──────────────────────────────► Closed
-//!                                                          ├─ keys unknown: AwaitKeys ─ KeysSettled ┐
-//!                                                          └─ ExpectBody ◄──────────────────────────┘
+//!                                                          ├─ keys or revocations to come: Await ─ Settled ┐
+//!                                                          └─ ExpectBody ◄─────────────────────────────────┘
 //! RequestComplete ─ strict parse, classify, decide ────────┬─ Deny: reply ────────────────────────► Closed
 //!                                                          └─ Permit: header edits, pass ─────────► Forwarded
 //! ResponseHeaders ─ challenges are replaced, session ids sealed
@@ -25,13 +25,13 @@ mod response;
 mod session;
 mod view;
 
-pub use command::{Command, Flow, HeaderEdits, Verdict};
+pub use command::{Awaited, Command, Flow, HeaderEdits, Verdict};
 pub use event::Event;
 
 use std::fmt;
 
 use crate::config::CompiledPolicy;
-use crate::identity::{Definitions, Peer, Principal, RevocationList};
+use crate::identity::{Definitions, Peer, Principal, RevocationFeed, Revoked};
 use crate::jwt::{KeyRing, SignatureVerifier, TokenCache};
 use crate::policy::Subject;
 use crate::units::UnixSeconds;
@@ -47,8 +47,9 @@ pub struct Surroundings<'a> {
     pub tokens: &'a mut TokenCache<Principal>,
     /// Definitions of tools as this worker has last seen them.
     pub definitions: &'a mut Definitions,
-    /// Who was cut off, besides those in the policy.
-    pub revoked: Option<&'a RevocationList>,
+    /// The list of those who were cut off, besides those in the policy, as this worker knows it; `None` where the
+    /// policy names none.
+    pub revoked: Option<&'a RevocationFeed>,
     /// How signatures are checked.
     pub verifier: &'a dyn SignatureVerifier,
     /// Now.
@@ -58,7 +59,12 @@ pub struct Surroundings<'a> {
 impl Surroundings<'_> {
     /// A caller now, as the decision function sees it.
     fn subject<'a>(&'a self, principal: &'a Principal, peer: &'a Peer) -> Subject<'a> {
-        Subject { principal, peer, revoked: self.revoked, definitions: self.definitions, now: self.now }
+        Subject { principal, peer, revoked: self.revoked(), definitions: self.definitions, now: self.now }
+    }
+
+    /// Who is cut off now.
+    fn revoked(&self) -> Revoked<'_> {
+        Revoked::known(self.revoked, self.now)
     }
 }
 
@@ -144,9 +150,7 @@ impl Exchange {
             (Phase::ExpectBody(head), Event::RequestComplete { body }) => {
                 request::on_complete(self.id, *head, body, surroundings, commands)
             }
-            (Phase::ExpectBody(head), Event::KeysSettled) => {
-                request::on_keys_settled(self.id, *head, surroundings, commands)
-            }
+            (Phase::ExpectBody(head), Event::Settled) => request::on_settled(self.id, *head, surroundings, commands),
             (Phase::Forwarded(forwarded), Event::ResponseHeaders { headers, end_of_stream }) => {
                 response::on_headers(self.id, forwarded, &headers, end_of_stream, surroundings, commands)
             }
@@ -179,7 +183,7 @@ impl Exchange {
                 (Phase::Closed, Flow::Pass)
             }
             // Waiting is over for another reason.
-            (phase, Event::KeysSettled) if !matches!(phase, Phase::ExpectHeaders) => (phase, Flow::Hold),
+            (phase, Event::Settled) if !matches!(phase, Phase::ExpectHeaders) => (phase, Flow::Hold),
             (Phase::Closed, _) => (Phase::Closed, Flow::Hold),
             (Phase::Finished, _) => (Phase::Finished, Flow::Hold),
             (Phase::ExpectHeaders | Phase::ExpectBody(_), _) => request::refuse_broken_host(self.id, commands),

@@ -31,8 +31,8 @@ pub(super) fn on_headers(
         Ok(head) => head,
         Err(answer) => return answer.send(id, origin.as_deref(), commands),
     };
-    if let Caller::ExpectKeys(issuer) = head.caller {
-        commands.push(Command::AwaitKeys(issuer));
+    if let Caller::Expect(awaited) = head.caller {
+        commands.push(Command::Await(awaited));
     }
     if end_of_stream {
         return on_complete(id, head, b"", surroundings, commands);
@@ -69,7 +69,7 @@ pub(super) fn on_complete(
             finish(id, judged, head, commands)
         }
         // The proxy holds the body meanwhile.
-        Caller::ExpectKeys(_) => (Phase::ExpectBody(Box::new(head)), Flow::Hold),
+        Caller::Expect(_) => (Phase::ExpectBody(Box::new(head)), Flow::Hold),
     }
 }
 
@@ -77,22 +77,29 @@ pub(super) fn on_complete(
 fn check_size(head: &Head, bytes: usize, surroundings: &Surroundings<'_>) -> Result<(), answer::Answer> {
     match head.caller {
         _ if bytes > surroundings.policy.max_request_bytes.get() => Err(admit::too_large(surroundings.policy)),
-        Caller::ExpectKeys(_) if bytes > limits::MAX_WAITING_BODY_BYTES => Err(answer::keys_unavailable()),
-        Caller::ExpectKeys(_) | Caller::Known => Ok(()),
+        Caller::Expect(awaited) if bytes > limits::MAX_WAITING_BODY_BYTES => Err(answer::not_available(awaited)),
+        Caller::Expect(_) | Caller::Known => Ok(()),
     }
 }
 
-pub(super) fn on_keys_settled(
+pub(super) fn on_settled(
     id: DecisionId,
     mut head: Head,
     surroundings: &mut Surroundings<'_>,
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
-    let identified = admit::identify(&head.token, surroundings);
-    if let Err(answer) = identified.and_then(|principal| session::open(&head.mcp, &principal, surroundings)) {
-        return answer.send(id, head.origin.as_deref(), commands);
+    if let Caller::Expect(awaited) = head.caller {
+        let recognised = admit::recognise_again(&head.token, awaited, surroundings);
+        let checked = recognised
+            .and_then(|caller| admit::check_session(&head.token, &head.mcp, caller, surroundings).map(|()| caller));
+        head.caller = match checked {
+            Ok(caller) => caller,
+            Err(answer) => return answer.send(id, head.origin.as_deref(), commands),
+        };
+        if let Caller::Expect(next) = head.caller {
+            commands.push(Command::Await(next));
+        }
     }
-    head.caller = Caller::Known;
     (Phase::ExpectBody(Box::new(head)), Flow::Hold)
 }
 
@@ -140,7 +147,15 @@ fn judge(
     let session = session::open(&head.mcp, &principal, surroundings)?;
     let policy = surroundings.policy;
     if head.endpoint == Endpoint::Permissions {
-        return Err(answer::permissions(policy, surroundings.subject(&principal, &head.peer)));
+        let subject = surroundings.subject(&principal, &head.peer);
+        let nothing = AccessRequest { subject, calls: &[], arguments: &|_| None };
+        return Err(match decide(&policy.rules, &policy.directory, nothing) {
+            // Whoever holds a token that was cut off learns nothing with it.
+            Decision::Deny { denial, .. } if denial.is_token_revoked() => {
+                answer::denied(policy, id, &denial, &[], None)
+            }
+            Decision::Permit(_) | Decision::Deny { .. } => answer::permissions(policy, subject),
+        });
     }
     let calls = match head.method {
         HttpMethod::Post => {
@@ -154,7 +169,10 @@ fn judge(
         HttpMethod::Get | HttpMethod::Delete => Vec::new(),
     };
     let subject = surroundings.subject(&principal, &head.peer);
-    let arguments = |call| call_arguments(bytes, call);
+    let arguments = |index: usize| match calls.get(index) {
+        Some(call) if call.has_arguments() => call_arguments(bytes, index),
+        Some(_) | None => None,
+    };
     let request = AccessRequest { subject, calls: &calls, arguments: &arguments };
     match decide(&policy.rules, &policy.directory, request) {
         Decision::Permit(permit) => {
@@ -172,7 +190,9 @@ fn judge(
         }
         Decision::Deny { call, denial } => {
             let call = calls.get(call);
+            // A token that was cut off is told so whatever it asks for: its client must get another one.
             if policy.conceals
+                && !denial.is_token_revoked()
                 && let Some(call) = call
                 && visibility(&policy.rules, &policy.directory, subject, &call.target).is_none()
                 && let Some(answer) = answer::unknown(call, &denial)

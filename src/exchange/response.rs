@@ -327,11 +327,11 @@ pub(super) fn on_time_passed(
 /// A stream may last as long as its caller could begin it anew.
 fn why_to_end(forwarded: &Forwarded, surroundings: &Surroundings<'_>) -> Option<&'static str> {
     let Forwarded { principal, peer, .. } = forwarded;
-    let Surroundings { policy, revoked, now, .. } = surroundings;
+    let Surroundings { policy, now, .. } = surroundings;
     if principal.token().check_times(*now).is_err() {
         return Some("token_expired");
     }
-    let is_cut_off = !principal.objections(&policy.directory, *revoked, peer, *now).is_empty();
+    let is_cut_off = !principal.objections(&policy.directory, surroundings.revoked(), peer, *now).is_empty();
     is_cut_off.then_some("not_permitted")
 }
 

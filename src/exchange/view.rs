@@ -1,14 +1,14 @@
 //! What the caller of an exchange may see of the answer.
 
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use super::Surroundings;
 use super::response::Forwarded;
 use crate::json;
 use crate::limits;
 use crate::mcp::{Caching, ClientFeature, ListKind, Listed, ServerMessage, Shown, Target, View};
-use crate::policy::{Approval, Duties, StepUp, visibility};
+use crate::policy::{Duties, visibility};
 
 /// The policy's answers for one caller, at one moment.
 pub(super) struct CallerView<'a, 's> {
@@ -109,28 +109,7 @@ fn digest(definition: &str) -> [u8; 32] {
 
 /// What a client may tell its user before it calls: the duties that are still open.
 fn hint(duties: &Duties) -> Option<Box<RawValue>> {
-    let mut members = serde_json::Map::new();
-    let approval = match duties.approval {
-        Approval::None => None,
-        Approval::Possible => Some("possible"),
-        Approval::Required => Some("required"),
-    };
-    if let Some(approval) = approval {
-        members.insert("approval".to_owned(), json!(approval));
-    }
-    if let Some(StepUp { acr, amr, max_age }) = &duties.step_up {
-        let mut step_up = serde_json::Map::new();
-        for (name, values) in [("acr_values", acr), ("amr_values", amr)] {
-            if !values.is_empty() {
-                step_up.insert(name.to_owned(), json!(values));
-            }
-        }
-        if let Some(max_age) = max_age {
-            step_up.insert("max_age".to_owned(), json!(max_age.get()));
-        }
-        members.insert("step_up".to_owned(), Value::Object(step_up));
-    }
-    (!members.is_empty()).then(|| serde_json::value::to_raw_value(&members).ok()).flatten()
+    serde_json::value::to_raw_value(&duties.to_json()?).ok()
 }
 
 #[cfg(test)]

@@ -5,17 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Weak;
 
 use super::abi::{self, HostError};
+use super::kept_lists;
 use super::stream::Request;
 use super::verifier::Verifier;
-use crate::config::CompiledPolicy;
-use crate::exchange::{DecisionId, Surroundings};
-use crate::identity::{Definitions, Principal};
-use crate::jwt::{IssuerIndex, KeyRing, TokenCache};
+use crate::config::{CompiledPolicy, RevocationSource};
+use crate::exchange::{Awaited, DecisionId, Surroundings};
+use crate::identity::{Definitions, Principal, RevocationFeed};
+use crate::jwt::{KeyRing, KeySource, TokenCache};
 use crate::limits;
-use crate::units::UnixSeconds;
+use crate::units::{Seconds, UnixSeconds};
 
-/// How soon the root looks after a request that waits for keys.
+/// How soon the root looks after a request that waits.
 const CALL_ROOT_MS: u32 = 1;
+
+/// A request that may have ended meanwhile.
+type RequestRef = Weak<RefCell<Request>>;
 
 /// A policy in force, with what the worker has learnt under it.
 pub(super) struct Gateway {
@@ -24,7 +28,7 @@ pub(super) struct Gateway {
     state: RefCell<State>,
     waiting: RefCell<BTreeMap<u32, Waiting>>,
     /// Answers that go on, by the time to look after them.
-    watched: RefCell<BTreeMap<(UnixSeconds, u32), Weak<RefCell<Request>>>>,
+    watched: RefCell<BTreeMap<(UnixSeconds, u32), RequestRef>>,
     /// The root has been asked to look after the waiting requests soon. Asking again would only put it off.
     root_is_called: Cell<bool>,
     /// What the operator was told. Clients can cause it at will, and need not fill the log.
@@ -36,11 +40,12 @@ struct State {
     keys: KeyRing,
     tokens: TokenCache<Principal>,
     definitions: Definitions,
+    revocations: Option<RevocationFeed>,
 }
 
-/// A request that waits for the keys of an issuer.
+/// A request that waits for a document.
 struct Waiting {
-    issuer: IssuerIndex,
+    awaited: Awaited,
     request: Weak<RefCell<Request>>,
 }
 
@@ -52,11 +57,11 @@ struct Ids {
 
 impl Gateway {
     pub(super) fn new(policy: CompiledPolicy) -> Self {
-        let sources = policy.key_sources.iter().map(|(source, _)| source.clone());
         let state = State {
-            keys: KeyRing::new(sources),
+            keys: KeyRing::new(policy.key_sources.iter().map(|(source, _)| spread(source))),
             tokens: TokenCache::new(),
             definitions: policy.directory.pinned_definitions(),
+            revocations: policy.revocations.as_ref().map(feed),
         };
         Self {
             verifier: Verifier::tested(),
@@ -86,9 +91,9 @@ impl Gateway {
         work: impl FnOnce(&mut Surroundings<'_>) -> R,
     ) -> Option<R> {
         let mut state = self.state.try_borrow_mut().ok()?;
-        let State { keys, tokens, definitions } = &mut *state;
-        let (policy, verifier) = (&self.policy, &self.verifier);
-        Some(work(&mut Surroundings { policy, keys, tokens, definitions, revoked: None, verifier, now }))
+        let State { keys, tokens, definitions, revocations } = &mut *state;
+        let (policy, verifier, revoked) = (&self.policy, &self.verifier, revocations.as_ref());
+        Some(work(&mut Surroundings { policy, keys, tokens, definitions, revoked, verifier, now }))
     }
 
     /// Runs `work` with the key ring.
@@ -97,13 +102,19 @@ impl Gateway {
         Some(work(&mut state.keys))
     }
 
-    /// Notes that a request waits for keys; `false` when too many do.
-    pub(super) fn wait_for_keys(&self, issuer: IssuerIndex, context_id: u32, request: Weak<RefCell<Request>>) -> bool {
+    /// Runs `work` with the list of revocations; `None` also where the policy names none.
+    pub(super) fn with_revocations<R>(&self, work: impl FnOnce(&mut RevocationFeed) -> R) -> Option<R> {
+        let mut state = self.state.try_borrow_mut().ok()?;
+        state.revocations.as_mut().map(work)
+    }
+
+    /// Notes that a request waits; `false` when too many do.
+    pub(super) fn wait_for(&self, awaited: Awaited, context_id: u32, request: Weak<RefCell<Request>>) -> bool {
         let Ok(mut waiting) = self.waiting.try_borrow_mut() else { return false };
         if waiting.len() >= limits::MAX_WAITING_REQUESTS {
             return false;
         }
-        waiting.insert(context_id, Waiting { issuer, request });
+        waiting.insert(context_id, Waiting { awaited, request });
         true
     }
 
@@ -158,18 +169,44 @@ impl Gateway {
         due
     }
 
-    /// The requests that waited for this issuer, which they do no longer.
-    pub(super) fn take_waiting(&self, issuer: IssuerIndex) -> impl Iterator<Item = Weak<RefCell<Request>>> + use<> {
+    /// The requests that waited for this document, which they do no longer.
+    pub(super) fn take_waiting(&self, awaited: Awaited) -> impl Iterator<Item = Weak<RefCell<Request>>> + use<> {
         let all = self.waiting.try_borrow_mut().map(|mut waiting| std::mem::take(&mut *waiting)).unwrap_or_default();
-        let (due, rest): (BTreeMap<u32, Waiting>, _) = all.into_iter().partition(|(_, each)| each.issuer == issuer);
+        let (due, rest): (BTreeMap<u32, Waiting>, _) = all.into_iter().partition(|(_, each)| each.awaited == awaited);
         if let Ok(mut waiting) = self.waiting.try_borrow_mut() {
             *waiting = rest;
         }
         due.into_values().map(|each| each.request)
     }
 
-    /// Whether any request waits for keys.
+    /// Whether any request waits.
     pub(super) fn has_waiting(&self) -> bool {
         self.waiting.try_borrow().is_ok_and(|waiting| !waiting.is_empty())
     }
+}
+
+/// The list of revocations as a policy before this one has left it.
+fn feed(source: &RevocationSource) -> RevocationFeed {
+    let mut feed = RevocationFeed::new(earlier(source.refresh), source.max_stale);
+    if let Some((list, at)) = kept_lists::kept(&source.endpoint) {
+        feed.replace(list, at);
+    }
+    feed
+}
+
+fn spread(source: &KeySource) -> KeySource {
+    match source {
+        KeySource::Fetched { refresh, max_stale } => {
+            KeySource::Fetched { refresh: earlier(*refresh), max_stale: *max_stale }
+        }
+        KeySource::Inline(_) => source.clone(),
+    }
+}
+
+/// Up to a tenth less, so that the workers of many proxies that started together do not fetch together. Never more:
+/// the interval is a promise.
+fn earlier(interval: Seconds) -> Seconds {
+    let most = (interval.get() / 10).saturating_add(1);
+    let less = abi::random().unwrap_or_default().checked_rem(most).unwrap_or_default();
+    Seconds::new(interval.get().saturating_sub(less))
 }

@@ -4,12 +4,14 @@
 //! is decided here, and nothing here may panic: a panic ends the virtual machine and with it every request in it.
 
 mod abi;
+mod documents;
 mod gateway;
 mod host;
-mod key_fetcher;
+mod kept_lists;
 mod metrics;
+mod poller;
 mod root;
-mod shared_keys;
+mod shared_documents;
 mod stream;
 mod verifier;
 

@@ -1,4 +1,4 @@
-//! The root context: takes in a policy, and keeps the issuers' keys fresh.
+//! The root context: takes in a policy, and keeps what requests are judged by fresh.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -10,18 +10,18 @@ use proxy_wasm::types::ContextType;
 use super::abi::{self, Buffer};
 use super::gateway::Gateway;
 use super::host::{self, Level};
-use super::key_fetcher::KeyFetcher;
+use super::poller::Poller;
 use super::stream::{Request, Stream, Unconfigured};
-use crate::config::CompiledPolicy;
-use crate::jwt::IssuerIndex;
+use crate::config::{CompiledPolicy, RevocationSource};
+use crate::exchange::Awaited;
 use crate::limits;
 use crate::session::SessionKeys;
 use crate::units::UnixSeconds;
 
-/// Time between two looks at the keys when nobody waits for them.
+/// Time between two looks at the documents when nobody waits for them.
 const TICK_MS: u32 = 1000;
 
-/// Time between two looks while another worker fetches keys that are wanted here.
+/// Time between two looks while another worker fetches what is wanted here.
 const POLL_MS: u32 = 50;
 
 /// Time until the next requests are woken when there are more than may be at once.
@@ -36,7 +36,7 @@ pub(super) struct Root {
 
 struct Active {
     gateway: Rc<Gateway>,
-    keys: KeyFetcher,
+    poller: Poller,
 }
 
 impl Root {
@@ -44,13 +44,13 @@ impl Root {
         Self { context_id, active: None, to_wake: VecDeque::new() }
     }
 
-    /// Ends the wait for these issuers. Wakes some of the requests and leaves the others to the next tick.
+    /// Ends the wait for these documents. Wakes some of the requests and leaves the others to the next tick.
     ///
     /// The host resumes and answers requests only when this callback has returned, each of them inside of the one
     /// before, and a few hundred of them would overflow its stack.
-    fn settle(&mut self, issuers: Vec<IssuerIndex>) {
+    fn settle(&mut self, settled: Vec<Awaited>) {
         let Some(Active { gateway, .. }) = &self.active else { return };
-        self.to_wake.extend(issuers.into_iter().flat_map(|issuer| gateway.take_waiting(issuer)));
+        self.to_wake.extend(settled.into_iter().flat_map(|awaited| gateway.take_waiting(awaited)));
         let lot = self.to_wake.len().min(limits::MAX_WOKEN_AT_ONCE);
         for request in self.to_wake.drain(..lot).filter_map(|request| request.upgrade()) {
             if let Ok(mut request) = request.try_borrow_mut() {
@@ -79,23 +79,23 @@ impl Root {
 
     fn tick_every(milliseconds: u32) {
         if let Err(error) = abi::set_tick_period_milliseconds(milliseconds) {
-            host::log(Level::Error, &format!("toolgate: no timer, keys will not be refreshed: {error}"));
+            host::log(Level::Error, &format!("toolgate: no timer, nothing will be refreshed: {error}"));
         }
     }
 }
 
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize, _: usize) {
-        let Some(Active { gateway, keys }) = &mut self.active else { return };
+        let Some(Active { gateway, poller }) = &mut self.active else { return };
         let Ok(now) = host::now() else { return };
-        let settled = keys.answered(gateway, token, headers, body_size, now);
+        let settled = poller.answered(gateway, token, headers, body_size, now);
         self.settle(settled.into_iter().collect());
     }
 
     /// Another policy has come, or the worker ends.
     fn on_done(&mut self) -> bool {
-        if let Some(Active { gateway, keys }) = &self.active {
-            keys.release(gateway);
+        if let Some(Active { gateway, poller }) = &self.active {
+            poller.release(gateway);
         }
         true
     }
@@ -121,21 +121,21 @@ impl RootContext for Root {
                 return false;
             }
         };
-        let keys = KeyFetcher::new();
+        let poller = Poller::new();
         let gateway = Rc::new(Gateway::new(policy));
-        report(&gateway, &keys);
-        self.active = Some(Active { gateway, keys });
+        report(&gateway, &poller);
+        self.active = Some(Active { gateway, poller });
         // The first look comes at once, so that keys are there before requests are.
         Self::tick_every(1);
         true
     }
 
     fn on_tick(&mut self) {
-        let Some(Active { gateway, keys }) = &mut self.active else { return };
+        let Some(Active { gateway, poller }) = &mut self.active else { return };
         let Ok(now) = host::now() else { return };
         gateway.root_came();
-        let settled = keys.refresh(gateway, now);
-        let is_hurried = gateway.has_waiting() || keys.is_polling();
+        let settled = poller.refresh(gateway, now);
+        let is_hurried = gateway.has_waiting() || poller.is_polling();
         let is_hurried = self.end_streams(now) || is_hurried;
         Self::tick_every(if is_hurried { POLL_MS } else { TICK_MS });
         self.settle(settled);
@@ -161,13 +161,14 @@ fn sessions(keys: &SessionKeys) -> String {
 }
 
 /// Says at load which controls are active, and how each of them fails.
-fn report(gateway: &Gateway, keys: &KeyFetcher) {
+fn report(gateway: &Gateway, poller: &Poller) {
     let policy = &gateway.policy;
     host::log(
         Level::Info,
         &format!(
             "toolgate {version}: policy sha256:{digest} for {resource}; revisions {revisions}; {issuers} issuers; \
              {rules} rules, anything else denied; token {token} upstream; sessions {sessions}; signatures by {verifier}; keys {sharing}; \
+             revocations {revocations}; \
              without keys 503, on a host failure 503, on a trap as `failure_policy` says",
             version = env!("CARGO_PKG_VERSION"),
             digest = policy.digest,
@@ -178,7 +179,20 @@ fn report(gateway: &Gateway, keys: &KeyFetcher) {
             token = if policy.keeps_authorization { "kept" } else { "removed" },
             sessions = sessions(&policy.sessions),
             verifier = gateway.verifier.name(),
-            sharing = if keys.is_sharing() { "shared between workers" } else { "fetched by each worker (empty vm_id)" },
+            revocations = revocations(policy),
+            sharing =
+                if poller.is_sharing() { "shared between workers" } else { "fetched by each worker (empty vm_id)" },
         ),
     );
+}
+
+fn revocations(policy: &CompiledPolicy) -> String {
+    let listed = policy.directory.revoked.len();
+    match &policy.revocations {
+        None => format!("{listed} by policy"),
+        Some(RevocationSource { endpoint, refresh, max_stale }) => format!(
+            "{listed} by policy, more from cluster `{}` every {refresh}, 503 after {max_stale} without",
+            endpoint.cluster
+        ),
+    }
 }

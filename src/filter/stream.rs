@@ -7,6 +7,7 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
 use super::abi::{self, Buffer, HostError, Map};
+use super::documents;
 use super::gateway::Gateway;
 use super::host::{self, Level};
 use super::metrics;
@@ -19,7 +20,7 @@ use crate::units::UnixSeconds;
 /// What the SDK holds for a stream.
 pub(super) struct Stream(Rc<RefCell<Request>>);
 
-/// A request, also within reach of the root, which wakes it when its keys are there.
+/// A request, also within reach of the root, which wakes it when what it waits for is there.
 pub(super) struct Request {
     context_id: u32,
     gateway: Rc<Gateway>,
@@ -125,12 +126,12 @@ impl HttpContext for Stream {
 }
 
 impl Request {
-    /// The keys that this request waits for have come, or will not.
+    /// What this request waits for has come, or will not.
     pub(super) fn wake(&mut self) {
         if abi::set_effective_context(self.context_id).is_err() {
             return;
         }
-        let action = match (self.take_in(Event::KeysSettled), self.received) {
+        let action = match (self.take_in(Event::Settled), self.received) {
             (Action::Pause, Received::AllWithoutBody) if self.exchange.expects_body() => {
                 self.take_in(Event::RequestComplete { body: b"" })
             }
@@ -201,9 +202,9 @@ impl Request {
             Command::EditRequestHeaders(edits) => host::edit_headers(Map::RequestHeaders, &edits),
             Command::EditResponseHeaders(edits) => host::edit_headers(Map::ResponseHeaders, &edits),
             Command::Reply(reply) => host::reply(&reply),
-            Command::AwaitKeys(issuer) => {
-                if !self.gateway.wait_for_keys(issuer, self.context_id, self.own.clone()) {
-                    metrics::count("toolgate.jwks.too_many_waiting");
+            Command::Await(awaited) => {
+                if !self.gateway.wait_for(awaited, self.context_id, self.own.clone()) {
+                    metrics::count(&documents::metric(awaited, "too_many_waiting"));
                     return Err(HostError(0));
                 }
                 self.gateway.call_root()

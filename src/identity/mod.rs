@@ -25,6 +25,6 @@ pub use consent::{Consent, Definitions};
 pub use directory::Directory;
 pub use operator::{Operator, RoleMatch};
 pub use principal::Principal;
-pub use revocation::{RevocationList, RevokedSubject};
+pub use revocation::{FetchedList, InvalidList, RevocationFeed, RevocationList, Revoked, RevokedSubject};
 pub use side::{Failure, Side, Why};
 pub use source::{Peer, Source};

@@ -1,6 +1,6 @@
 //! The bearer of a token, held against the policy's tables.
 
-use super::{Agent, Client, Definitions, Directory, Failure, Operator, Peer, RevocationList, Side, Why};
+use super::{Agent, Client, Definitions, Directory, Failure, Operator, Peer, Revoked, Side, Why};
 use crate::http::header_value;
 use crate::jwt::VerifiedToken;
 use crate::limits;
@@ -90,7 +90,7 @@ impl Principal {
     pub fn objections(
         &self,
         directory: &Directory,
-        revoked: Option<&RevocationList>,
+        revoked: Revoked<'_>,
         peer: &Peer,
         now: UnixSeconds,
     ) -> Vec<Failure> {
@@ -111,7 +111,15 @@ impl Principal {
                 fail(Side::Consent, Why::Expired);
             }
         }
-        for list in std::iter::once(&directory.revoked).chain(revoked) {
+        let listed = match revoked {
+            Revoked::NoList => None,
+            Revoked::Listed(list) => Some(list),
+            Revoked::Unknown => {
+                fail(Side::Token, Why::RevocationsUnavailable);
+                None
+            }
+        };
+        for list in std::iter::once(&directory.revoked).chain(listed) {
             list.sides(self, directory).for_each(|side| fail(side, Why::Revoked));
         }
         failures

@@ -72,6 +72,8 @@ pub enum Why {
     DefinitionUnknown,
     /// It was cut off.
     Revoked,
+    /// The list of those who were cut off is not there, or too old.
+    RevocationsUnavailable,
 }
 
 impl Why {
@@ -93,6 +95,7 @@ impl Why {
             Self::DefinitionChanged => "definition_changed",
             Self::DefinitionUnknown => "definition_unknown",
             Self::Revoked => "revoked",
+            Self::RevocationsUnavailable => "revocations_unavailable",
         }
     }
 }
@@ -129,6 +132,7 @@ impl Failure {
                 "the tool's definition has not been seen yet: list the tools, then call again".to_owned()
             }
             Why::Revoked => format!("the {side} was cut off"),
+            Why::RevocationsUnavailable => "nobody can tell whether the caller was cut off".to_owned(),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! The keys of all issuers as a value: which there are, how old they are, and when to fetch them.
 //!
-//! Keys rotate and issuers fail. So: keys are fetched again at an interval; the last good ones serve while the issuer
-//! cannot be reached, but not longer than `max_stale`; an unknown `kid` asks for a fetch ahead of time, but as anybody
-//! can make one up, only once per [`limits::UNKNOWN_KID_COOLDOWN`].
+//! Keys rotate and issuers fail. So they are [`Polled`]; and an unknown `kid` asks for a fetch ahead of time, but as
+//! anybody can make one up, only once per [`limits::UNKNOWN_KID_COOLDOWN`].
 
 use super::{Algorithm, KeySet, VerificationKey};
 use crate::limits;
+use crate::polled::{Polled, has_passed};
 use crate::units::{Seconds, UnixSeconds};
 
 /// The place of an issuer in the list of trusted ones, and of its keys in the key ring.
@@ -52,37 +52,12 @@ enum IssuerKeys {
 
 #[derive(Clone, Debug)]
 struct FetchedKeys {
-    refresh: Seconds,
-    max_stale: Seconds,
-    current: Option<Fetch>,
+    polled: Polled<KeySet>,
     generation: u64,
-    attempt: Attempt,
     /// The last time that an unknown `kid` caused a fetch.
     unknown_key_at: Option<UnixSeconds>,
     /// That fetch has not been started yet.
     unknown_key_pending: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Fetch {
-    keys: KeySet,
-    at: UnixSeconds,
-}
-
-/// What became of the last attempt to fetch keys.
-#[derive(Clone, Copy, Debug)]
-enum Attempt {
-    /// It succeeded, or there was none.
-    Idle,
-    InFlight {
-        since: UnixSeconds,
-        /// The wait that failed attempts before this one have led to.
-        backoff: Option<Seconds>,
-    },
-    Failed {
-        at: UnixSeconds,
-        backoff: Seconds,
-    },
 }
 
 /// What the key ring has for a token.
@@ -106,11 +81,8 @@ impl KeyRing {
         let issuers = sources.into_iter().map(|source| match source {
             KeySource::Inline(keys) => IssuerKeys::Inline(keys),
             KeySource::Fetched { refresh, max_stale } => IssuerKeys::Fetched(FetchedKeys {
-                refresh,
-                max_stale,
-                current: None,
+                polled: Polled::new(refresh, max_stale),
                 generation: 0,
-                attempt: Attempt::Idle,
                 unknown_key_at: None,
                 unknown_key_pending: false,
             }),
@@ -130,14 +102,13 @@ impl KeyRing {
 
     /// Whether a request that lacks keys may wait for them: a fetch is under way, or about to start.
     pub fn is_fetch_coming(&self, issuer: IssuerIndex, now: UnixSeconds) -> bool {
-        self.fetched(issuer).is_some_and(|keys| keys.is_in_flight(now) || keys.is_due(now))
+        self.fetched(issuer).is_some_and(|keys| keys.polled.is_in_flight(now) || keys.is_due(now))
     }
 
     /// Takes note that a fetch is under way.
     pub fn fetch_started(&mut self, issuer: IssuerIndex, now: UnixSeconds) {
         if let Some(keys) = self.fetched_mut(issuer) {
-            let backoff = keys.attempt.backoff();
-            keys.attempt = Attempt::InFlight { since: now, backoff };
+            keys.polled.started(now);
             keys.unknown_key_pending = false;
         }
     }
@@ -145,7 +116,7 @@ impl KeyRing {
     /// Takes note that a fetch failed, and waits longer each time.
     pub fn fetch_failed(&mut self, issuer: IssuerIndex, now: UnixSeconds) {
         if let Some(keys) = self.fetched_mut(issuer) {
-            keys.fail(now);
+            keys.polled.failed(now);
         }
     }
 
@@ -155,15 +126,14 @@ impl KeyRing {
     pub fn install(&mut self, issuer: IssuerIndex, keys: KeySet, fetched_at: UnixSeconds) -> bool {
         let Some(entry) = self.fetched_mut(issuer) else { return false };
         if keys.keys().is_empty() {
-            entry.fail(fetched_at);
+            entry.polled.failed(fetched_at);
             return false;
         }
-        let changed = entry.current.as_ref().is_none_or(|current| current.keys.keys() != keys.keys());
+        let changed = entry.polled.latest().is_none_or(|current| current.keys() != keys.keys());
         if changed {
             entry.generation = entry.generation.wrapping_add(1);
         }
-        entry.current = Some(Fetch { keys, at: fetched_at });
-        entry.attempt = Attempt::Idle;
+        entry.polled.replace(keys, fetched_at);
         changed
     }
 
@@ -196,11 +166,11 @@ impl KeyRing {
     /// Returns whether a fetch is coming that the request may wait for. Otherwise the token is refused now.
     pub fn want_unknown_key(&mut self, issuer: IssuerIndex, now: UnixSeconds) -> bool {
         let Some(keys) = self.fetched_mut(issuer) else { return false };
-        if keys.is_in_flight(now) || keys.is_due(now) {
+        if keys.polled.is_in_flight(now) || keys.is_due(now) {
             return true;
         }
         let is_cooling_down = keys.unknown_key_at.is_some_and(|at| !has_passed(at, limits::UNKNOWN_KID_COOLDOWN, now));
-        if is_cooling_down || keys.is_backing_off(now) {
+        if is_cooling_down || keys.polled.is_backing_off(now) {
             return false;
         }
         keys.unknown_key_at = Some(now);
@@ -210,7 +180,7 @@ impl KeyRing {
 
     /// Whether nothing but an unknown `kid` asks for a fetch.
     pub fn is_due_for_unknown_key(&self, issuer: IssuerIndex, now: UnixSeconds) -> bool {
-        self.fetched(issuer).is_some_and(|keys| keys.unknown_key_pending && !keys.is_due_anyway(now))
+        self.fetched(issuer).is_some_and(|keys| keys.unknown_key_pending && !keys.polled.is_wanted(now))
     }
 
     /// Takes note that somebody else has fetched for an unknown `kid` just now, in vain.
@@ -225,9 +195,14 @@ impl KeyRing {
         self.usable(issuer, now).is_some()
     }
 
+    /// How long one fetch of this issuer's keys may take.
+    pub fn fetch_timeout(&self, issuer: IssuerIndex) -> Option<Seconds> {
+        self.fetched(issuer).map(|keys| keys.polled.timeout())
+    }
+
     /// How long ago the keys of this issuer were fetched; nothing for keys that were not.
     pub fn age(&self, issuer: IssuerIndex, now: UnixSeconds) -> Option<Seconds> {
-        self.fetched(issuer)?.current.as_ref().map(|current| now.since(current.at))
+        self.fetched(issuer)?.polled.age(now)
     }
 
     /// A number that changes whenever the keys of this issuer do.
@@ -237,9 +212,7 @@ impl KeyRing {
 
     fn usable(&self, issuer: IssuerIndex, now: UnixSeconds) -> Option<&KeySet> {
         match self.issuers.get(issuer.0)? {
-            IssuerKeys::Fetched(keys) => {
-                keys.current.as_ref().filter(|current| now.since(current.at) <= keys.max_stale).map(|fetch| &fetch.keys)
-            }
+            IssuerKeys::Fetched(keys) => keys.polled.usable(now),
             IssuerKeys::Inline(keys) => Some(keys),
         }
     }
@@ -261,56 +234,8 @@ impl KeyRing {
 
 impl FetchedKeys {
     fn is_due(&self, now: UnixSeconds) -> bool {
-        !self.is_in_flight(now) && !self.is_backing_off(now) && (self.is_due_anyway(now) || self.unknown_key_pending)
+        (self.polled.is_wanted(now) || self.unknown_key_pending) && self.polled.is_free(now)
     }
-
-    /// Whether the age of the keys, or a failure before, asks for a fetch.
-    fn is_due_anyway(&self, now: UnixSeconds) -> bool {
-        let is_retry = !matches!(self.attempt, Attempt::Idle);
-        let interval = self.refresh.min(self.max_stale);
-        let is_old = self.current.as_ref().is_none_or(|current| has_passed(current.at, interval, now));
-        is_retry || is_old
-    }
-
-    /// A fetch of which nothing was heard for twice its timeout is lost.
-    fn is_in_flight(&self, now: UnixSeconds) -> bool {
-        match self.attempt {
-            Attempt::InFlight { since, .. } => {
-                let lost_after = Seconds::new(limits::JWKS_FETCH_TIMEOUT.get().saturating_mul(2));
-                !has_passed(since, lost_after, now)
-            }
-            Attempt::Idle | Attempt::Failed { .. } => false,
-        }
-    }
-
-    fn is_backing_off(&self, now: UnixSeconds) -> bool {
-        match self.attempt {
-            Attempt::Failed { at, backoff } => !has_passed(at, backoff, now),
-            Attempt::Idle | Attempt::InFlight { .. } => false,
-        }
-    }
-
-    fn fail(&mut self, now: UnixSeconds) {
-        let doubled = self.attempt.backoff().map(|backoff| Seconds::new(backoff.get().saturating_mul(2)));
-        let backoff = doubled.unwrap_or(limits::JWKS_RETRY_MIN).min(limits::JWKS_RETRY_MAX);
-        self.attempt = Attempt::Failed { at: now, backoff };
-    }
-}
-
-impl Attempt {
-    fn backoff(self) -> Option<Seconds> {
-        match self {
-            Self::Idle => None,
-            Self::InFlight { backoff, .. } => backoff,
-            Self::Failed { backoff, .. } => Some(backoff),
-        }
-    }
-}
-
-/// Whether `span` has passed since `start`. So it has when the clock was set back before `start`: better a fetch too
-/// many than none until the clock has caught up.
-fn has_passed(start: UnixSeconds, span: Seconds, now: UnixSeconds) -> bool {
-    now < start || now >= start.plus(span)
 }
 
 #[cfg(test)]

@@ -30,6 +30,11 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// Whether `params.arguments` is what its target gets. Elsewhere a member of that name means nothing to the server.
+    pub const fn has_arguments(&self) -> bool {
+        matches!(self.method, Some(Method::ToolsCall | Method::PromptsGet))
+    }
+
     /// Whether `Mcp-Name` was compared with what this message acts on.
     pub fn mirrors_its_name(&self) -> bool {
         self.revision.is_stateless()

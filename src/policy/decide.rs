@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::condition::{Condition, Inputs, Known};
 use super::{Denial, Rule, RuleSet, StepUp};
-use crate::identity::{Definitions, Directory, Failure, Peer, Principal, RevocationList, Side, Why};
+use crate::identity::{Definitions, Directory, Failure, Peer, Principal, Revoked, Side, Why};
 use crate::mcp::{Call, Target};
 use crate::units::UnixSeconds;
 
@@ -17,7 +17,7 @@ pub struct Subject<'a> {
     /// The other end of the connection.
     pub peer: &'a Peer,
     /// Who was cut off, besides those in the policy.
-    pub revoked: Option<&'a RevocationList>,
+    pub revoked: Revoked<'a>,
     /// Definitions of tools as last seen.
     pub definitions: &'a Definitions,
     /// Now.
@@ -149,6 +149,7 @@ impl Check<'_> {
         match target {
             // Handshake, lists and notifications name nothing: a caller that nothing speaks against may.
             Target::Protocol => self.caller().map(|()| Duties::default()),
+            Target::Resources(uris) if uris.is_empty() => self.caller().map(|()| Duties::default()),
             Target::Tool(name) => self.rule(self.rules.of_tool(tenant, name), "tool", name),
             Target::Prompt(name) => self.rule(self.rules.of_prompt(tenant, name), "prompt", name),
             Target::Resources(uris) => uris.iter().try_fold(Duties::default(), |duties, uri| {

@@ -1,6 +1,7 @@
 //! What a caller may do, told to the caller itself.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -10,7 +11,6 @@ use super::{Denial, RuleSet, StepUp};
 use crate::identity::{Directory, Failure, Side, Why};
 use crate::limits;
 use crate::mcp::Target;
-use crate::units::Seconds;
 
 /// The effective permissions of a caller.
 #[derive(Debug, Serialize)]
@@ -43,7 +43,12 @@ pub fn permissions(rules: &RuleSet, directory: &Directory, subject: Subject<'_>,
         truncated: false,
     };
     let mut left = limits::MAX_PERMISSIONS;
+    let mut seen = BTreeSet::new();
     for (kind, text) in rules.named(subject.principal.tenant()) {
+        // The tenant's own rules may be about the same targets as those for all.
+        if !seen.insert((kind, text.clone())) {
+            continue;
+        }
         let Some(fewer) = left.checked_sub(1) else {
             told.truncated = true;
             break;
@@ -67,7 +72,7 @@ pub fn permissions(rules: &RuleSet, directory: &Directory, subject: Subject<'_>,
 }
 
 /// What a rule names.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Kind {
     Tool,
     Resource,
@@ -101,18 +106,21 @@ impl Duties {
             return None;
         }
         let mut duties = serde_json::Map::new();
-        match self.approval {
-            Approval::None => {}
-            Approval::Possible => {
-                duties.insert("approval".to_owned(), "possible".into());
-            }
-            Approval::Required => {
-                duties.insert("approval".to_owned(), "required".into());
-            }
-        }
+        let approval = match self.approval {
+            Approval::None => None,
+            Approval::Possible => Some("possible"),
+            Approval::Required => Some("required"),
+        };
+        duties.extend(approval.map(|approval| ("approval".to_owned(), approval.into())));
         if let Some(StepUp { acr, amr, max_age }) = &self.step_up {
-            let step_up = json!({"acr": acr, "amr": amr, "max_age": max_age.map(Seconds::get)});
-            duties.insert("step_up".to_owned(), step_up);
+            let mut step_up = serde_json::Map::new();
+            for (name, values) in [("acr_values", acr), ("amr_values", amr)] {
+                if !values.is_empty() {
+                    step_up.insert(name.to_owned(), json!(values));
+                }
+            }
+            step_up.extend(max_age.map(|max_age| ("max_age".to_owned(), max_age.get().into())));
+            duties.insert("step_up".to_owned(), Value::Object(step_up));
         }
         Some(Value::Object(duties))
     }

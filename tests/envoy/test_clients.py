@@ -151,7 +151,8 @@ def test_challenges_alone_lead_a_client_from_nothing_to_the_call(demo: Demo) -> 
     for revision in REVISIONS:
         create = messages.call("create_booking", BOOKING, revision)
         if revision != messages.STATELESS:
-            opened = gateway.send(messages.initialize(revision), demo.token("none"))
+            # By the same client: a session is bound to it.
+            opened = gateway.send(messages.initialize(revision), demo.token("full"))
             session = opened.header("mcp-session-id")
             create = create.with_headers(*([("Mcp-Session-Id", session)] if session else []))
         challenge = gateway.send(create).challenge()

@@ -47,8 +47,11 @@ def token_of(differences: dict[str, Any]) -> str:
         "aud": "https://gateway.test/mcp",
     }
     claims |= {"sub": "alice", "client_id": "client"} | differences
-    issued = int(time.time()) - claims.pop("age_s")
+    now = int(time.time())
+    issued = now - claims.pop("age_s")
     claims = {"iat": issued, "exp": issued + claims.pop("lifetime_s")} | claims
+    if "auth_age_s" in claims:
+        claims["auth_time"] = now - claims.pop("auth_age_s")
     present = {name: value for name, value in claims.items() if value is not None}
     return compact({"alg": KEY.alg, "typ": "at+jwt", "kid": KEY.kid}, present, KEY)
 
@@ -80,9 +83,23 @@ def outcome_of(response: Response, decided: dict[str, int]) -> dict[str, Any]:
     error = response.json()["error"] if verdict == "deny" and response.body else None
     if isinstance(error, dict):
         outcome["code"] = error["code"]
-        if missing := error.get("data", {}).get("missing_scopes"):
+        data = error.get("data", {})
+        if missing := data.get("missing_scopes"):
             outcome["missing_scopes"] = missing
+        if sides := data.get("failing_sides"):
+            outcome["failing_sides"] = [in_short(side) for side in sides]
     return outcome
+
+
+def in_short(failure: dict[str, Any]) -> str:
+    """A failing side as the corpus writes it."""
+    return " ".join([f"{failure['side']}:{failure['reason']}", *failure.get("missing_scopes", [])])
+
+
+def logged_reason(expect: dict[str, Any]) -> str:
+    """`%RESPONSE_CODE_DETAILS%`: the reason, and in braces the sides that did not allow it, each once."""
+    sides = dict.fromkeys(side.split(":")[0] for side in expect.get("failing_sides", []))
+    return f"{expect['reason']}{{{','.join(sides)}}}" if sides else str(expect["reason"])
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +127,24 @@ def test_envoy_decides_as_the_corpus_says(gateways: dict[Path, Gateway], path: P
         assert gateway.upstream.saw_nothing(seconds=0.01)
 
 
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in sorted(CORPUS.glob("*.json"))])
+def test_envoys_log_has_the_reason_and_the_failing_sides(gateways: dict[Path, Gateway], path: Path) -> None:
+    """Where the answer conceals the sides, the log names them all the same; which ones, the library's tests say."""
+    gateway = gateways[path]
+    answered = [case for case in theme(path)["cases"] if case["expect"]["verdict"] != "allow"]
+    time.sleep(0.3)  # For what was sent before to be flushed.
+    before = len(gateway.logged(0))
+    for case in answered:
+        gateway.send(post_of(case))
+    logged = [line["details"] for line in gateway.logged(before + len(answered))[before:]]
+    concealed = [details.split("{")[0] if theme(path)["policy"].get("refusals") else details for details in logged]
+    expected = [logged_reason(case["expect"]) for case in answered]
+    if theme(path)["policy"].get("refusals"):
+        expected = [reason.split("{")[0] for reason in expected]
+        assert all("{" in details for details in logged if details.startswith("not_permitted"))
+    assert sorted(concealed) == sorted(expected)
+
+
 def test_the_corpus_is_there() -> None:
     """No file, no case, no failure: that must not pass for success."""
-    assert len(cases()) > 250
+    assert len(cases()) > 700

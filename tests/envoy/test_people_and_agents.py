@@ -7,9 +7,11 @@ computed by what it tests.
 import json
 import subprocess
 import sys
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from conftest import NewGateway
 from support import messages
 from support.demo import Demo, run_demo
 from support.gateway import bearer
-from support.http1 import request
+from support.http1 import Response, request
 from support.messages import Post, stateless
 from support.policy import Policy
 
@@ -232,16 +234,21 @@ def test_nothing_that_the_request_says_makes_another_person_or_agent_of_the_call
     assert [failure["side"] for failure in response.error()["data"]["failing_sides"]] == ["person", "agent", "consent"]
 
 
-def test_the_helper_shows_the_same(demo: Demo, tmp_path: Path) -> None:
-    """demo/as.py, which newcomers are given."""
-    description = tmp_path / "demo.json"
+def helper(demo: Demo, directory: Path, *arguments: str) -> tuple[int, str]:
+    """Exit status and output of demo/as.py, which newcomers are given."""
+    description = directory / "demo.json"
     description.write_text(json.dumps(demo.description))
+    command = [sys.executable, str(stack.ROOT / "demo" / "as.py"), *arguments, "--demo", str(description)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return ended.returncode, ended.stdout + ended.stderr
 
-    def shown(*arguments: str) -> tuple[int, str]:
-        command = [sys.executable, str(stack.ROOT / "demo" / "as.py"), *arguments, "--demo", str(description)]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        return ended.returncode, ended.stdout + ended.stderr
 
+def test_the_helper_shows_the_same(demo: Demo, tmp_path: Path) -> None:
+    shown = partial(helper, demo, tmp_path)
+    status, text = shown("analyst", "full-automation-agent")
+    assert (status, text.splitlines()[0].split()[1:]) == (0, ["read_contact,", "read_ad_performance"]), text
+    status, text = shown("analyst", "messaging-agent", "--permissions")
+    assert (status, json.loads(text)["tools"]) == (0, [{"name": "read_contact"}]), text
     status, text = shown("scheduler", "booking-agent", "create_booking")
     assert (status, '"status": "confirmed"' in text) == (0, True), text
     status, text = shown("analyst", "booking-agent", "send_message")
@@ -251,6 +258,38 @@ def test_the_helper_shows_the_same(demo: Demo, tmp_path: Path) -> None:
     status, text = shown("nobody", "booking-agent", "create_booking")
     assert (status, "without_person" in text) == (3, True), text
     assert shown("somebody", "booking-agent")[0] == 1
+
+
+# --- Consent ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_consent_is_for_the_tools_as_they_were(
+    demo: Demo, start_gateway: NewGateway, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Pinned definitions, as demo/as.py prints them: one is what it was, the other has changed since."""
+    directory = tmp_path_factory.mktemp("consent")
+    status, text = helper(demo, directory, "nobody", "full", "--definitions")
+    assert status == 0, text
+    digests = dict(line.split(": ") for line in text.splitlines())
+    assert len(digests) == 10
+
+    def pin(policy: Policy) -> None:
+        pinned = {"read_contact": digests["read_contact"], "send_message": digests["read_contact"]}
+        policy["clients"]["demo-messaging-agent"]["consent"]["definitions"] = pinned
+
+    with run_demo(start_gateway, directory, pin) as pinned:
+        token = pinned.token_for("campaign-manager", "messaging-agent")
+        # Nobody has looked at the tools through this gateway.
+        assert sides_of(pinned, token, "read_contact") == {"consent": "definition_unknown"}
+        deadline = time.monotonic() + 20
+        statuses = [403]
+        # Each worker sees for itself, and a connection goes to any of them.
+        while statuses[-8:] != [200] * 8:
+            assert time.monotonic() < deadline, statuses
+            pinned.gateway.send(stateless("tools/list"), token)
+            statuses.append(pinned.gateway.send(TARGETS["read_contact"], token).status)
+        assert sides_of(pinned, token, "send_message") == {"consent": "definition_changed"}
+        assert "send_message" not in listed(pinned, token)
 
 
 # --- Clients by themselves --------------------------------------------------------------------------------------------
@@ -267,6 +306,63 @@ def test_a_program_may_what_its_token_says(demo: Demo, client: str) -> None:
     missing_scope: Verdict = (403, "insufficient_scope", ())
     expected = {target: PASSED if target in PROGRAMS[client] else missing_scope for target in TARGETS}
     assert verdicts(demo, demo.token(client)) == expected
+
+
+# --- Lists ------------------------------------------------------------------------------------------------------------
+
+#: In which list a target is, and under which name when not its own.
+LISTS = {"tools": "name", "prompts": "name", "resources": "uri", "resources/templates": "uriTemplate"}
+RESULTS = {"resources/templates": "resourceTemplates"}
+LISTED_AS = {"norg://contacts/CT-1001": "norg://contacts/{contact_id}"}
+
+
+def listed(demo: Demo, token: str) -> set[str]:
+    """Everything that is in some list."""
+    found: set[str] = set()
+    for kind, name in LISTS.items():
+        response = demo.gateway.send(stateless(f"{kind}/list"), token)
+        assert response.status == 200, response
+        result = result_of(response)
+        # Another caller's list is another one.
+        assert result["cacheScope"] == "private"
+        found |= {item[name] for item in result[RESULTS.get(kind, kind)]}
+    return found
+
+
+def result_of(response: Response) -> dict[str, Any]:
+    """The result, in a body of JSON or in an event stream."""
+    text = response.body.decode()
+    if response.header("content-type") == "text/event-stream":
+        text = next(line.removeprefix("data:") for line in text.splitlines() if line.startswith("data:"))
+    return dict(json.loads(text)["result"])
+
+
+def as_listed(targets: set[str]) -> set[str]:
+    """Targets under the names that lists have for them."""
+    return {LISTED_AS.get(target, target) for target in targets}
+
+
+@pytest.mark.parametrize(("person", "agent"), SHOWN)
+def test_every_person_through_every_agent_is_shown_what_the_table_says(demo: Demo, person: str, agent: str) -> None:
+    assert listed(demo, demo.token_for(person, agent)) == as_listed(SHOWN[person, agent])
+
+
+def test_an_agent_by_itself_is_shown_what_it_may(demo: Demo) -> None:
+    shown = listed(demo, demo.token("full-automation-agent"))
+    assert shown == as_listed(AGENTS["full-automation-agent"])
+
+
+@pytest.mark.parametrize("agent", [agent for agent, may in ALONE.items() if not may])
+def test_a_caller_that_may_nothing_at_all_gets_no_lists(demo: Demo, agent: str) -> None:
+    for kind in LISTS:
+        response = demo.gateway.send(stateless(f"{kind}/list"), demo.token(agent))
+        assert response.status == 403
+        assert [failure["side"] for failure in response.error()["data"]["failing_sides"]] == ["person"]
+
+
+@pytest.mark.parametrize("client", PROGRAMS)
+def test_a_program_is_shown_what_it_may(demo: Demo, client: str) -> None:
+    assert listed(demo, demo.token(client)) == as_listed(PROGRAMS[client])
 
 
 # --- What may I do ----------------------------------------------------------------------------------------------------

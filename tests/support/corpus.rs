@@ -15,9 +15,14 @@ macro_rules! corpus {
 }
 
 corpus![
+    "agents",
     "batches",
+    "claim_paths",
+    "clients",
     "completions",
+    "concealed",
     "conditions",
+    "consent",
     "default_deny",
     "hierarchy",
     "http",
@@ -26,12 +31,17 @@ corpus![
     "messages",
     "mirrored_headers",
     "patterns",
+    "people",
     "prompts",
     "resources",
     "revisions",
+    "revocation",
     "scopes",
+    "sides",
     "stateless_only",
+    "step_up",
     "subscriptions",
+    "tenants",
     "tokens",
 ];
 
@@ -87,6 +97,8 @@ struct Expectation {
     code: Option<i64>,
     /// `error.data.missing_scopes` of the gateway's own answer.
     missing_scopes: Option<Vec<String>>,
+    /// `error.data.failing_sides` of the gateway's own answer: side and reason, and the scopes that are missing.
+    failing_sides: Option<Vec<String>>,
 }
 
 impl Theme {
@@ -97,6 +109,7 @@ impl Theme {
     /// Runs every case; what went otherwise than expected, in words.
     pub(crate) fn failures(&self) -> Vec<String> {
         let mut gateway = Gateway::new(self.policy.clone(), Keys::Inline);
+        gateway.peer.address = Some(std::net::Ipv4Addr::LOCALHOST.into());
         let outcomes = self.cases.iter().map(|case| (case, Expectation::met_by(&gateway.send(&case.request()))));
         outcomes
             .filter(|(case, outcome)| *outcome != case.expect)
@@ -141,6 +154,22 @@ impl Expectation {
             status: reply.map(|reply| reply.status),
             code: error["code"].as_i64(),
             missing_scopes: serde_json::from_value(error["data"]["missing_scopes"].clone()).ok(),
+            failing_sides: failing_sides(&error, outcome),
         }
     }
+}
+
+/// The sides of an error, which the log must name too, each once.
+fn failing_sides(error: &Value, outcome: &Outcome) -> Option<Vec<String>> {
+    let failures = error["data"]["failing_sides"].as_array()?;
+    let mut sides: Vec<&str> = failures.iter().map(|failure| failure["side"].as_str().unwrap()).collect();
+    sides.dedup();
+    let logged = format!("{}{{{}}}", outcome.reason, sides.join(","));
+    assert_eq!(outcome.reply().code_details(), logged, "the log names other sides than the answer");
+    let in_short = |failure: &Value| {
+        let scopes = failure["missing_scopes"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let of_side = [&failure["side"], &failure["reason"]].map(|text| text.as_str().unwrap()).join(":");
+        std::iter::once(of_side.as_str()).chain(scopes).collect::<Vec<_>>().join(" ")
+    };
+    Some(failures.iter().map(in_short).collect())
 }

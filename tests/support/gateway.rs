@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use toolgate::config::CompiledPolicy;
 use toolgate::exchange::{Command, DecisionId, Event, Exchange, Flow, HeaderEdits, Surroundings, Verdict};
 use toolgate::http::{HeaderList, LocalReply};
-use toolgate::identity::{Definitions, Peer, Principal, RevocationList};
+use toolgate::identity::{Definitions, Peer, Principal, RevocationFeed};
 use toolgate::jwt::{KeyRing, PureRust, TokenCache};
 use toolgate::units::UnixSeconds;
 
@@ -61,7 +61,7 @@ pub(crate) struct Gateway {
     pub(crate) keys: KeyRing,
     pub(crate) tokens: TokenCache<Principal>,
     pub(crate) definitions: Definitions,
-    pub(crate) revoked: Option<RevocationList>,
+    pub(crate) revoked: Option<RevocationFeed>,
     pub(crate) peer: Peer,
     pub(crate) now: UnixSeconds,
 }
@@ -71,7 +71,8 @@ impl Gateway {
         let policy = compile(policy, keys);
         let keys = KeyRing::new(policy.key_sources.iter().map(|(source, _)| source.clone()));
         let (tokens, definitions) = (TokenCache::new(), policy.directory.pinned_definitions());
-        Self { policy, keys, tokens, definitions, revoked: None, peer: Peer::default(), now: UnixSeconds::new(NOW) }
+        let revoked = policy.revocations.as_ref().map(|source| RevocationFeed::new(source.refresh, source.max_stale));
+        Self { policy, keys, tokens, definitions, revoked, peer: Peer::default(), now: UnixSeconds::new(NOW) }
     }
 
     pub(crate) fn begin(&mut self) -> Run<'_> {
@@ -141,14 +142,14 @@ impl Outcome {
                 Command::Decided { verdict, reason } => decided.push((verdict, reason)),
                 Command::EditRequestHeaders(edits) => results.push(Ok(edits)),
                 Command::Reply(reply) => results.push(Err(reply)),
-                Command::AwaitKeys(_)
+                Command::Await(_)
                 | Command::EditResponseHeaders(_)
                 | Command::UpstreamRefused
+                | Command::UpstreamUnusable { .. }
                 | Command::ReplaceResponseBody(_)
                 | Command::WatchAnswer(_)
                 | Command::CutOff { .. }
-                | Command::Withheld { .. }
-                | Command::UpstreamUnusable { .. } => {}
+                | Command::Withheld { .. } => {}
             }
         }
         let (&[(verdict, reason)], Ok([result])) = (&*decided, <[_; 1]>::try_from(results)) else {
@@ -240,8 +241,8 @@ pub(crate) fn token(scope: &str) -> String {
     token_with(claims.as_object().unwrap())
 }
 
-/// A token of [`ISSUER`] for [`RESOURCE`] with other claims: `null` leaves one out. `age_s` and `lifetime_s` are no
-/// claims, they say when it was issued and for how long.
+/// A token of [`ISSUER`] for [`RESOURCE`] with other claims: `null` leaves one out. `age_s`, `lifetime_s` and
+/// `auth_age_s` are no claims: they say when it was issued, for how long, and when the person was authenticated.
 pub(crate) fn token_with(overrides: &Map<String, Value>) -> String {
     issuer::sign(&issuer::header(), &claims_with(overrides))
 }
@@ -253,8 +254,11 @@ pub(crate) fn claims_with(overrides: &Map<String, Value>) -> Value {
         "iss": ISSUER, "aud": RESOURCE, "sub": "user-7", "client_id": "client-1",
         "iat": issued_at, "exp": issued_at + seconds("lifetime_s", 600),
     });
+    if let Some(age) = overrides.get("auth_age_s") {
+        claims["auth_time"] = NOW.checked_add_signed(-age.as_i64().unwrap()).into();
+    }
     let members = claims.as_object_mut().unwrap();
     members.extend(overrides.clone());
-    members.retain(|name, value| !value.is_null() && !["age_s", "lifetime_s"].contains(&name.as_str()));
+    members.retain(|name, value| !value.is_null() && !["age_s", "lifetime_s", "auth_age_s"].contains(&name.as_str()));
     claims
 }

@@ -200,7 +200,7 @@ fn an_unknown_key_does_not_wait_for_an_issuer_that_is_away() {
 fn one_fetch_is_under_way_at_a_time() {
     let mut ring = ring();
     ring.fetch_started(ISSUER, at(0));
-    let lost = limits::JWKS_FETCH_TIMEOUT.get() * 2;
+    let lost = limits::FETCH_TIMEOUT.get() * 2;
     assert!(!is_due(&ring, lost - 1) && ring.is_fetch_coming(ISSUER, at(lost - 1)));
     assert!(is_due(&ring, lost));
 }
