@@ -8,7 +8,8 @@ order over one connection, and only ratios within a round are compared. The list
 how far its two ratios are apart says how far to trust the others. Needs `make build` and demo/requirements.txt.
 
 The upstream is a second Envoy with a buffer filter: a bare direct_response closes the connection after a body, and
-what is measured then is reconnecting.
+what is measured then is reconnecting. It answers calls with a small result, and requests for tools with a list or with
+events, which the filter reads.
 """
 
 import argparse
@@ -39,6 +40,44 @@ FILTERED = "toolgate, cached token"
 VARIANTS = [BASELINE, "no filter, again", FILTERED]
 SIZES = {"346 B": 346, "10 KB": 10_000, "100 KB": 100_000}
 CHUNK = 65536
+
+
+# --- What the upstream answers --------------------------------------------------------------------------------------
+
+
+def tool_list(count: int) -> bytes:
+    """A page of tools with descriptions and schemas as servers write them, a third of them hidden from the caller."""
+    properties = {
+        "contact_id": {"type": "string", "description": "Identifier from find_contacts", "maxLength": 64},
+        "channel": {"type": "string", "enum": ["sms", "email", "push"], "default": "sms"},
+        "text": {"type": "string", "maxLength": 1600},
+    }
+    tools = [
+        {
+            "name": f"tool_{number}" if number % 3 == 0 else "read_contact",
+            "description": "Sends a text message to one contact. Use it for reminders, not for campaigns. " * 2,
+            "inputSchema": {"type": "object", "required": ["contact_id"], "properties": properties},
+        }
+        for number in range(count)
+    ]
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "result": {"tools": tools}}).encode()
+
+
+def event_stream(count: int, size: int) -> bytes:
+    """Notifications of about this size, as events."""
+    message = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "x" * size}}
+    return f"event: message\ndata: {json.dumps(message)}\n\n".encode() * count
+
+
+RESULT = {"jsonrpc": "2.0", "id": 1, "result": {"content": [{"type": "text", "text": "ok"}], "isError": False}}
+#: By the header `x-answer` that asks for it: media type and body.
+ANSWERS: dict[str, tuple[str, bytes]] = {
+    "result": ("application/json", json.dumps(RESULT).encode()),
+    "list of 10 tools": ("application/json", tool_list(10)),
+    "list of 100 tools": ("application/json", tool_list(100)),
+    "1 MB of events of 200 B": ("text/event-stream", event_stream(4000, 150)),
+    "1 MB of events of 4 KB": ("text/event-stream", event_stream(250, 4000)),
+}
 
 
 # --- Configuration --------------------------------------------------------------------------------------------------
@@ -73,18 +112,23 @@ def gateway_config(policy: Document, ports: dict[str, int], admin: int, upstream
 
 
 def upstream_config(port: int, admin: int) -> Document:
-    """An Envoy that answers every request with a small result, once it has read the whole of it."""
-    body = {"jsonrpc": "2.0", "id": 1, "result": {"content": [{"type": "text", "text": "ok"}], "isError": False}}
+    """An Envoy that answers every request as it is asked to, once it has read the whole of it."""
     types = "type.googleapis.com/envoy.extensions.filters"
-    route = {
-        "match": {"prefix": "/"},
-        "direct_response": {"status": 200, "body": {"inline_string": json.dumps(body)}},
-        "response_headers_to_add": [{"header": {"key": "content-type", "value": "application/json"}}],
-    }
+    routes = [
+        {
+            "match": {"prefix": "/", "headers": [{"name": "x-answer", "string_match": {"exact": name}}]},
+            "direct_response": {"status": 200, "body": {"inline_string": body.decode()}},
+            "response_headers_to_add": [{"header": {"key": "content-type", "value": media_type}}],
+        }
+        for name, (media_type, body) in ANSWERS.items()
+    ]
     manager = {
         "@type": f"{types}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "upstream",
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        "route_config": {
+            "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}],
+            "max_direct_response_body_size_bytes": 4_000_000,
+        },
         "http_filters": [
             {
                 "name": "buffer",
@@ -115,7 +159,7 @@ def free_ports(count: int) -> list[int]:
 # --- Load -----------------------------------------------------------------------------------------------------------
 
 
-def request_bytes(token: str, size: int) -> bytes:
+def call_bytes(token: str, size: int) -> bytes:
     """A call of a tool whose JSON has this many bytes."""
     entry = {"to": "anna@example.com", "text": "Your booking is confirmed.", "count": 3, "urgent": False}
     entries: list[Any] = [""] + [entry] * max(0, (size - 300) // (len(json.dumps(entry)) + len(", ")))
@@ -124,10 +168,20 @@ def request_bytes(token: str, size: int) -> bytes:
     entries[0] = "x" * (size - len(json.dumps(call)))
     body = json.dumps(call).encode()
     assert len(body) == size
+    return request_bytes(token, body, "result")
+
+
+def list_bytes(token: str, answer: str) -> bytes:
+    """A request for tools, and what it is answered with."""
+    return request_bytes(token, json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).encode(), answer)
+
+
+def request_bytes(token: str, body: bytes, answer: str) -> bytes:
+    """A POST of a body, and what it is answered with."""
     head = (
         "POST /mcp HTTP/1.1\r\nhost: gateway.test\r\ncontent-type: application/json\r\n"
         "accept: application/json, text/event-stream\r\nmcp-protocol-version: 2025-11-25\r\n"
-        f"authorization: Bearer {token}\r\ncontent-length: {len(body)}\r\n\r\n"
+        f"x-answer: {answer}\r\nauthorization: Bearer {token}\r\ncontent-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 
@@ -149,8 +203,14 @@ class Connection:
         head, _, body = answer.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 "), head.decode(errors="replace")
         fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
-        while len(body) < int(fields[b"content-length"]):
-            body += self.received()
+        pieces, length = [body], len(body)
+        if b"content-length" in fields:
+            while length < int(fields[b"content-length"]):
+                pieces.append(self.received())
+                length += len(pieces[-1])
+        else:
+            while not b"".join(pieces[-2:]).endswith(b"\r\n0\r\n\r\n"):
+                pieces.append(self.received())
 
     def received(self) -> bytes:
         """What has arrived; an answer that breaks off ends the benchmark."""
@@ -197,7 +257,7 @@ def summary(costs: dict[str, list[float]]) -> dict[str, dict[str, float]]:
 
 def markdown(results: dict[str, dict[str, dict[str, float]]]) -> str:
     """The results as a table."""
-    lines = ["| body | variant | CPU per request | ratio, median | quartiles |", "|---|---|---|---|---|"]
+    lines = ["| what | variant | CPU per request | ratio, median | quartiles |", "|---|---|---|---|---|"]
     for size, rows in results.items():
         for variant, row in rows.items():
             lines.append(
@@ -238,8 +298,9 @@ def run(rounds: int, seconds: float) -> dict[str, dict[str, dict[str, float]]]:
         envoys.wait_until("both are ready", lambda: all(stack.http_status(address) == 200 for address in addresses))
         gateway = envoys.children[-1].process.pid
         results = {}
-        for label, size in SIZES.items():
-            request = request_bytes(token, size)
+        requests = {f"call of {label}": call_bytes(token, size) for label, size in SIZES.items()}
+        requests |= {answer: list_bytes(token, answer) for answer in ANSWERS if answer != "result"}
+        for label, request in requests.items():
             connections = {variant: Connection(port, request) for variant, port in ports.items()}
             results[label] = summary(measure(gateway, connections, rounds, seconds))
             for connection in connections.values():
