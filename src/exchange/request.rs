@@ -130,7 +130,7 @@ fn finish(
             commands.push(Command::EditRequestHeaders(edits));
             commands.push(Command::Decided { verdict: Verdict::Allow, reason: "permitted" });
             let Head { origin, peer, .. } = head;
-            let forwarded = Forwarded { _permit: permit, origin, principal, peer, asked, session, error_status: None };
+            let forwarded = Forwarded { _permit: permit, origin, principal, peer, asked, session };
             (Phase::Forwarded(Box::new(forwarded)), Flow::Pass)
         }
     }

@@ -34,8 +34,6 @@ pub(super) struct Forwarded {
     pub(super) asked: Asked,
     /// What the answer may say about a session.
     pub(super) session: session::Expected,
-    /// The status of an answer that says that the request has failed.
-    pub(super) error_status: Option<u16>,
 }
 
 /// What a request asked for, as far as its answer must be understood.
@@ -84,7 +82,7 @@ enum Treatment {
 
 pub(super) fn on_headers(
     id: DecisionId,
-    mut forwarded: Box<Forwarded>,
+    forwarded: Box<Forwarded>,
     headers: &HeaderList,
     end_of_stream: bool,
     surroundings: &Surroundings<'_>,
@@ -131,10 +129,7 @@ pub(super) fn on_headers(
     }
     match treatment {
         Treatment::Pass => (Phase::Answered, Flow::Pass),
-        Treatment::Hold => {
-            forwarded.error_status = status.parse().ok().filter(|status| (400..600).contains(status));
-            (Phase::Holding(forwarded), Flow::Hold)
-        }
+        Treatment::Hold => (Phase::Holding(forwarded), Flow::Hold),
         Treatment::Stream => {
             commands.push(Command::WatchAnswer(forwarded.principal.token().expires_at().plus(limits::CLOCK_SKEW)));
             let streaming = Streaming { forwarded, events: EventStream::default() };
@@ -262,11 +257,7 @@ pub(super) fn on_complete(
         Ok(Reviewed::Nothing) | Err(_) => {
             commands.push(Command::Withheld { what: "answer_unreadable", count: 1 });
             let text = "The answer of the MCP server cannot be read";
-            let mut reply = bad_gateway(id, forwarded.asked.id.as_deref(), text, "answer_unreadable");
-            // By 404 a client learns that its session is gone, whatever the body says.
-            reply.status = forwarded.error_status.unwrap_or(reply.status);
-            commands.push(Command::Reply(for_page(reply, forwarded.origin.as_deref())));
-            return (Phase::Finished, Flow::Hold);
+            return refuse(id, forwarded, text, "answer_unreadable", commands);
         }
     }
     (Phase::Finished, Flow::Pass)
