@@ -225,16 +225,17 @@ def test_a_request_that_waits_for_keys_is_answered_though_the_policy_changes(
 def test_a_stream_outlives_a_change_of_policy(start_gateway: NewGateway, envoy: Envoy) -> None:
     issuer, discovered, gate = Issuer(), Discovered(envoy.directory), threading.Event()
     gateway = start_gateway(only_tool(issuer, "ping"), issuer, adjust=discovered.adjust)
-    gateway.upstream.reply = recorder.events(b"data: 1\n\n", b"data: 2\n\n", before_last=gate)
+    first, last = (b'data: {"jsonrpc":"2.0","method":"notifications/%s"}\n\n' % name for name in (b"a", b"b"))
+    gateway.upstream.reply = recorder.events(first, last, before_last=gate)
     with http1.Connection(gateway.port) as connection:
         connection.send(whole(gateway, PING, issuer.token()))
         assert connection.response_head()[0] == 200
-        assert connection.chunk() == b"data: 1\n\n"
+        assert connection.chunk() == first
         gateway.upstream.forget()
         discovered.update(only_tool(issuer, "other"))
         envoy.wait_until("the new policy is in force", lambda: gateway.send(PING, issuer.token()).status == 403)
         gate.set()
-        assert connection.chunk() == b"data: 2\n\n"
+        assert connection.chunk() == last
 
 
 # --- Upstreams that fail ----------------------------------------------------------------------------------------------
