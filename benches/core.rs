@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use toolgate::exchange::Flow;
 use toolgate::identity::{Peer, Principal, Revoked};
 use toolgate::jwt::{KeyRing, PureRust, TokenCache};
+use toolgate::limits;
 use toolgate::mcp::{Body, Call, ClientCapabilities, Revision, Target};
 use toolgate::policy::{AccessRequest, Condition, Decision, Inputs, Known, Place, Subject, decide};
 use toolgate::units::UnixSeconds;
@@ -93,8 +94,8 @@ fn token_only(count: usize) -> Value {
     document
 }
 
-/// The same rules, each with all that a rule can ask for, and all tables: as many clients, cut-off subjects and pinned
-/// definitions as rules.
+/// The same rules, each with all that a rule can ask for, and all tables: as many cut-off subjects as rules, and as many
+/// clients and pinned definitions, up to what a JSON object may have.
 fn all_sides(count: usize) -> Value {
     let mut document = token_only(count);
     for rule in document["rules"].as_array_mut().unwrap() {
@@ -106,7 +107,8 @@ fn all_sides(count: usize) -> Value {
     document["rules"].as_array_mut().unwrap().push(own);
     document["authentication"]["jwt"][0]["claims"] = json!({"agent": ["agent_role"]});
     let named = |prefix: &str, value: &Value| -> Value {
-        (0..count).map(|number| (format!("{prefix}_{number:05}"), value.clone())).collect()
+        let most = count.min(limits::MAX_JSON_MEMBERS - 1);
+        (0..most).map(|number| (format!("{prefix}_{number:05}"), value.clone())).collect()
     };
     // People have a few roles each, and policies a few dozen.
     document["operators"] = (0..50)

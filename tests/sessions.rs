@@ -5,7 +5,6 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::string_slice,
     reason = "a test that cannot go on has failed"
 )]
 #![expect(clippy::arithmetic_side_effects, reason = "the numbers are in the test")]

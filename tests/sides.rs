@@ -287,7 +287,11 @@ fn the_connection_is_judged_with_each_request() {
         assert_eq!(gateway.send(&request).reason, reason, "{:?}", gateway.peer);
     }
     assert!(gateway.policy.directory.asks_for_sources());
-    assert!(!Gateway::new(policy(), Keys::Inline).policy.directory.asks_for_sources());
+    let mut anywhere = full();
+    anywhere["clients"].as_object_mut().unwrap().remove("mesh");
+    for policy in [policy(), anywhere] {
+        assert!(!Gateway::new(policy, Keys::Inline).policy.directory.asks_for_sources());
+    }
 }
 
 #[test]
@@ -404,6 +408,17 @@ fn roles_that_cannot_be_told_whole_are_not_told() {
     let count = limits::MAX_HEADER_VALUE_BYTES / 100 + 1;
     full["operators"] = (0..count).map(|number| (format!("{number:0100}"), operator.clone())).collect();
     let outcome = Gateway::new(full, Keys::Inline).send(&calling("read", &json!({})));
+    assert_eq!(outcome.reason, "identity_too_long");
+}
+
+#[test]
+fn a_tenant_or_an_agent_role_that_cannot_be_told_whole_is_not_told() {
+    let long = "é".repeat(1000);
+    let outcome = gateway().send(&calling("read", &json!({"tenant_id": long})));
+    assert_eq!(outcome.reason, "identity_too_long");
+    let mut full = full();
+    full["agents"][&long] = json!({"scopes": ["*"]});
+    let outcome = Gateway::new(full, Keys::Inline).send(&calling("read", &json!({"agent_role": long})));
     assert_eq!(outcome.reason, "identity_too_long");
 }
 

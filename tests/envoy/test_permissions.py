@@ -23,7 +23,7 @@ from support.policy import ORIGIN, policy
 
 PERMISSIONS = "/.well-known/toolgate-permissions/mcp"
 DESK = "spiffe://norg.test/desk"
-CHALLENGED = {"resource_metadata": RESOURCE.replace("/mcp", "/.well-known/oauth-protected-resource/mcp")}
+CHALLENGED = {"resource_metadata": "/.well-known/oauth-protected-resource/mcp".join(RESOURCE.rsplit("/mcp", 1))}
 
 SIDES: dict[str, Any] = {
     "scopes": {"read": {"risk": "low"}, "write": {"risk": "medium"}},
@@ -161,7 +161,7 @@ def test_who_asks_first_waits_for_the_keys(start_gateway: NewGateway) -> None:
     gateway = start_gateway(policy(issuer, **SIDES), issuer)
     issuer.wait_for_fetches(1)
     with Connection(gateway.port) as connection:
-        fields: Headers = [("Host", "gateway"), *bearer(token_of(issuer))]
+        fields: Headers = [("Host", f"127.0.0.1:{gateway.port}"), *bearer(token_of(issuer))]
         connection.send(head("GET", PERMISSIONS, fields))
         issuer.gate.set()
         response = connection.response("GET")
@@ -228,7 +228,7 @@ def test_hidden_and_unknown_tools_are_answered_alike(concealing: Gateway, issuer
 
 def test_the_upstream_learns_agent_roles_and_tenant_from_the_gateway_only(gateway: Gateway, issuer: Issuer) -> None:
     names = ("agent", "roles", "tenant")
-    forged: Headers = [(f"{prefix}{name}", "root") for prefix in ("X-Toolgate-", "x_toolgate_") for name in names]
+    forged: Headers = [(f"{prefix}{name}", "root") for prefix in ("X-Toolgate-", "x-toolgate-") for name in names]
     gateway.upstream.forget()
     assert gateway.send(messages.call("read"), token_of(issuer, tenant_id="acme"), *forged).status == 200
     seen = gateway.upstream.only()
@@ -332,6 +332,7 @@ def over_tls(start_gateway: NewGateway, issuer: Issuer, authority: Authority) ->
             "name": "envoy.transport_sockets.tls",
             "typed_config": {
                 "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+                "require_client_certificate": False,
                 "common_tls_context": {
                     "tls_certificates": [
                         {"certificate_chain": {"filename": str(chain)}, "private_key": {"filename": str(key)}}
@@ -344,11 +345,12 @@ def over_tls(start_gateway: NewGateway, issuer: Issuer, authority: Authority) ->
     gateway = start_gateway(policy(issuer, **SIDES), issuer, adjust=with_tls, wait=False)
 
     def send(client: str, certificate: tuple[Path, Path] | None) -> Response:
-        context = ssl.create_default_context(cafile=str(authority.directory / "authority.pem"))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(authority.directory / "authority.pem")
         if certificate:
             context.load_cert_chain(*certificate)
         post = messages.call("read")
-        fields: Headers = [("Host", "gateway.test"), *bearer(token_of(issuer, client)), *post.list()]
+        fields: Headers = [("Host", f"127.0.0.1:{gateway.port}"), *bearer(token_of(issuer, client)), *post.list()]
         fields.append(("Content-Length", str(len(post.body))))
         with Connection(gateway.port) as connection:
             connection.socket = context.wrap_socket(connection.socket, server_hostname="gateway.test")
