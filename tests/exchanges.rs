@@ -1068,6 +1068,22 @@ fn a_list_that_cannot_be_looked_at_is_refused_with_the_id_of_its_request() {
 }
 
 #[test]
+fn an_error_that_cannot_be_read_keeps_its_status() {
+    let mut gateway = gateway();
+    let mut run = gateway.begin();
+    run.headers(&Request::post("read", &list_request()));
+    run.complete(list_request().to_string().as_bytes());
+    assert_eq!(run.answer(&[(":status", "404"), ("content-type", JSON)]).0, Flow::Hold);
+    let (flow, commands) = run.handle(Event::ResponseComplete { body: br#"{"tools":[{"name":"write"}]}"# });
+    let [Command::Withheld { what: "answer_unreadable", .. }, Command::ReplaceResponseBody(body)] = commands.as_slice()
+    else {
+        panic!("{commands:?}")
+    };
+    let error: Value = serde_json::from_slice(body).unwrap();
+    assert_eq!((flow, &error["id"], &error["error"]["code"]), (Flow::Pass, &json!("l-1"), &json!(-33003)));
+}
+
+#[test]
 fn a_list_that_is_too_large_is_refused_as_soon_as_it_is() {
     let mut gateway = gateway();
     let mut run = gateway.begin();

@@ -101,7 +101,7 @@ enum Phase {
     /// The request went upstream.
     Forwarded(Box<response::Forwarded>),
     /// A list comes back, and is held until it is complete.
-    Holding(Box<response::Forwarded>),
+    Holding(Box<response::Holding>),
     /// Events come back.
     Streaming(Box<response::Streaming>),
     /// An answer comes back that need not be looked at.
@@ -154,11 +154,11 @@ impl Exchange {
             (Phase::Forwarded(forwarded), Event::ResponseHeaders { headers, end_of_stream }) => {
                 response::on_headers(self.id, forwarded, &headers, end_of_stream, surroundings, commands)
             }
-            (Phase::Holding(forwarded), Event::ResponseBody { buffered }) => {
-                response::on_body_progress(self.id, forwarded, buffered, commands)
+            (Phase::Holding(holding), Event::ResponseBody { buffered }) => {
+                response::on_body_progress(self.id, holding, buffered, commands)
             }
-            (Phase::Holding(forwarded), Event::ResponseComplete { body }) => {
-                response::on_complete(self.id, &forwarded, body, surroundings, commands)
+            (Phase::Holding(holding), Event::ResponseComplete { body }) => {
+                response::on_complete(self.id, &holding, body, surroundings, commands)
             }
             (Phase::Streaming(streaming), Event::ResponseChunk { bytes, end_of_stream }) => {
                 response::on_chunk(streaming, bytes, end_of_stream, surroundings, commands)

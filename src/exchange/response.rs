@@ -65,6 +65,13 @@ impl Asked {
     }
 }
 
+/// An answer that is held until it is complete.
+#[derive(Debug)]
+pub(super) struct Holding {
+    forwarded: Box<Forwarded>,
+    is_success: bool,
+}
+
 /// An event stream on its way to the client.
 #[derive(Debug)]
 pub(super) struct Streaming {
@@ -129,7 +136,10 @@ pub(super) fn on_headers(
     }
     match treatment {
         Treatment::Pass => (Phase::Answered, Flow::Pass),
-        Treatment::Hold => (Phase::Holding(forwarded), Flow::Hold),
+        Treatment::Hold => {
+            let holding = Holding { is_success: is_success(headers), forwarded };
+            (Phase::Holding(Box::new(holding)), Flow::Hold)
+        }
         Treatment::Stream => {
             commands.push(Command::WatchAnswer(forwarded.principal.token().expires_at().plus(limits::CLOCK_SKEW)));
             let streaming = Streaming { forwarded, events: EventStream::default() };
@@ -155,13 +165,12 @@ fn treatment(
     let asked = &forwarded.asked;
     let asks_freely = ALL_FEATURES.iter().all(|feature| surroundings.policy.server_requests.contains(feature));
     let is_interesting = asked.has_list || (asked.has_result && !asks_freely);
-    // An error page of some proxy is no list to any client.
-    let is_success = headers.value(":status").is_some_and(|status| status.starts_with('2'));
     let treatment = match media_type(headers) {
         MediaType::EventStream => Treatment::Stream,
         MediaType::Json if is_interesting => Treatment::Hold,
         MediaType::Json => Treatment::Pass,
-        MediaType::Other if is_interesting && is_success => {
+        // An error page of some proxy is no list to any client.
+        MediaType::Other if is_interesting && is_success(headers) => {
             return Err(Unsuitable {
                 text: "The answer of the MCP server is neither JSON nor an event stream",
                 reason: "answer_media_type",
@@ -187,6 +196,10 @@ fn treatment(
         });
     }
     Ok(treatment)
+}
+
+fn is_success(headers: &HeaderList) -> bool {
+    headers.value(":status").is_some_and(|status| status.starts_with('2'))
 }
 
 /// What a policy can keep an upstream from asking for.
@@ -221,24 +234,25 @@ fn media_type(headers: &HeaderList) -> MediaType {
 /// More of a list arrived.
 pub(super) fn on_body_progress(
     id: DecisionId,
-    forwarded: Box<Forwarded>,
+    holding: Box<Holding>,
     buffered: usize,
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
     if buffered > limits::MAX_LIST_BYTES {
-        return too_large(id, &forwarded, commands);
+        return too_large(id, &holding.forwarded, commands);
     }
-    (Phase::Holding(forwarded), Flow::Hold)
+    (Phase::Holding(holding), Flow::Hold)
 }
 
 /// A list is complete: its headers are still held, so it can be refused.
 pub(super) fn on_complete(
     id: DecisionId,
-    forwarded: &Forwarded,
+    holding: &Holding,
     body: &[u8],
     surroundings: &mut Surroundings<'_>,
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
+    let Holding { forwarded, is_success } = holding;
     if body.len() > limits::MAX_LIST_BYTES {
         return too_large(id, forwarded, commands);
     }
@@ -257,7 +271,13 @@ pub(super) fn on_complete(
         Ok(Reviewed::Nothing) | Err(_) => {
             commands.push(Command::Withheld { what: "answer_unreadable", count: 1 });
             let text = "The answer of the MCP server cannot be read";
-            return refuse(id, forwarded, text, "answer_unreadable", commands);
+            if *is_success {
+                return refuse(id, forwarded, text, "answer_unreadable", commands);
+            }
+            // Clients go by the status: 404 makes them begin a new session. The gateway's words take the place of the
+            // upstream's.
+            let error = bad_gateway(id, forwarded.asked.id.as_deref(), text, "answer_unreadable");
+            commands.push(Command::ReplaceResponseBody(error.body));
         }
     }
     (Phase::Finished, Flow::Pass)

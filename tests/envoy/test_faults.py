@@ -225,7 +225,7 @@ def test_a_request_that_waits_for_keys_is_answered_though_the_policy_changes(
 def test_a_stream_outlives_a_change_of_policy(start_gateway: NewGateway, envoy: Envoy) -> None:
     issuer, discovered, gate = Issuer(), Discovered(envoy.directory), threading.Event()
     gateway = start_gateway(only_tool(issuer, "ping"), issuer, adjust=discovered.adjust)
-    first, last = (f'data: {{"jsonrpc":"2.0","method":"notifications/{name}"}}\n\n'.encode() for name in ("a", "b"))
+    first, last = (b'data: {"jsonrpc":"2.0","method":"notifications/%s"}\n\n' % name for name in (b"a", b"b"))
     gateway.upstream.reply = recorder.events(first, last, before_last=gate)
     with http1.Connection(gateway.port) as connection:
         connection.send(whole(gateway, PING, issuer.token()))

@@ -289,6 +289,11 @@ def test_errors_of_an_upstream_pass_as_they_are(
     gateway: Gateway, upstream: Recorder, issuer: Issuer, status: int
 ) -> None:
     error = b'{"jsonrpc": "2.0", "id": "a-1", "error": {"code": -32603, "message": "x"}}'
+    not_mcp = b'{"detail": "Not Found", "tools": [{"name": "send_message"}]}'
+    with upstream.replying(recorder.answer(status, not_mcp)):
+        response = gateway.send(LIST, issuer.token())
+    # The status is what clients go by; what cannot be judged does not pass with it.
+    assert (response.status, response.error()["code"], response.json()["id"]) == (status, -33003, "a-1")
     for body, media_type in ((error, "application/json"), (b"<h1>Sorry</h1>", "text/html"), (b"", "text/plain")):
         with upstream.replying(recorder.answer(status, body, {"content-type": media_type})):
             response = gateway.send(LIST, issuer.token())
