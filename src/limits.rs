@@ -177,7 +177,10 @@ pub const MAX_EVENT_BYTES: usize = 8 * 1024 * 1024;
 /// Largest list that is held to be filtered: 4 MiB. Envoy holds 1 MiB by default and answers 500 beyond.
 pub const MAX_LIST_BYTES: usize = 4 * 1024 * 1024;
 
-/// Streams of one worker whose end by the token's expiry is watched; one more is answered 503.
+/// How long after a caller was cut off a stream on which nothing happens may last: it is looked after that often.
+pub const STREAM_RECHECK: Seconds = Seconds::new(10);
+
+/// Streams of one worker that are looked after; one more is answered 503.
 pub const MAX_STREAMS: usize = 65_536;
 
 /// Deepest nesting of JSON in what an upstream sends; serde_json and most other parsers stop there themselves.

@@ -22,7 +22,7 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 use toolgate::exchange::{Awaited, Command, Event, Flow, HeaderEdits, Verdict};
 use toolgate::http::{HeaderList, LocalReply};
-use toolgate::identity::{FetchedList, Peer, RevocationList};
+use toolgate::identity::{FetchedList, Peer, RevocationFeed, RevocationList};
 use toolgate::jwt::IssuerIndex;
 use toolgate::limits;
 use toolgate::units::{Seconds, UnixSeconds};
@@ -143,6 +143,7 @@ fn every_phase_has_an_answer_to_every_event() {
     let permitted = "edit request, allow permitted";
     let (refused, cut) = ((Hold, "reply 502"), (Hold, "cut off host_failure"));
     let (held, passed) = ((Hold, ""), (Pass, ""));
+    let watched = format!("watch until {}", NOW + limits::STREAM_RECHECK.get());
     type Row<'a> = (&'a str, Box<dyn Fn() -> Event<'a> + 'a>, [(Flow, &'a str); 9]);
     let table: [Row<'_>; 10] = [
         (
@@ -189,7 +190,11 @@ fn every_phase_has_an_answer_to_every_event() {
             Box::new(|| Event::ResponseChunk { bytes: b": c\n", end_of_stream: false }),
             [(Hold, broken), (Hold, broken), (Hold, broken), refused, passed, refused, passed, passed, held],
         ),
-        ("time passed", Box::new(|| Event::TimePassed), [held, held, held, held, held, held, passed, held, held]),
+        (
+            "time passed",
+            Box::new(|| Event::TimePassed),
+            [held, held, held, held, held, held, (Pass, &*watched), held, held],
+        ),
         (
             "host failure",
             Box::new(|| Event::HostFailure),
@@ -1133,7 +1138,7 @@ fn every_event_stream_is_looked_at_event_by_event() {
             assert_eq!(run.complete(body.to_string().as_bytes()).0, Flow::Pass);
         }
         let (flow, commands) = run.answer(&[(":status", "200"), ("content-type", EVENTS)]);
-        let until = NOW - 10 + 600 + limits::CLOCK_SKEW.get();
+        let until = NOW + limits::STREAM_RECHECK.get();
         assert_eq!((flow, in_short(&commands)), (Flow::Pass, format!("watch until {until}")));
         let mut chunk = |bytes: &str, end_of_stream| {
             let (flow, commands) = run.handle(Event::ResponseChunk { bytes: bytes.as_bytes(), end_of_stream });
@@ -1170,14 +1175,25 @@ fn a_stream_ends_when_its_token_does_or_its_caller_is_cut_off() {
     let last = NOW - 10 + 600 + limits::CLOCK_SKEW.get();
     let chunk = || Event::ResponseChunk { bytes: b": c\n\n", end_of_stream: false };
     for event in [&chunk as &dyn Fn() -> Event<'static>, &|| Event::TimePassed] {
+        let watches = if matches!(event(), Event::TimePassed) { format!("watch until {last}") } else { String::new() };
         let mut gateway = gateway();
         let mut run = gateway.begin();
         list_comes(&mut run, EVENTS);
         run.gateway.now = UnixSeconds::new(last);
-        assert_eq!(run.handle(event()), (Flow::Pass, Vec::new()));
+        let (flow, commands) = run.handle(event());
+        assert_eq!((flow, in_short(&commands)), (Flow::Pass, watches));
         run.gateway.now = UnixSeconds::new(last + 1);
         let (flow, commands) = run.handle(event());
         assert_eq!((flow, &*in_short(&commands)), (Flow::Hold, "cut off token_expired"));
+        let mut run = gateway.begin();
+        run.gateway.now = UnixSeconds::new(NOW);
+        list_comes(&mut run, EVENTS);
+        let mut feed = RevocationFeed::new(Seconds::new(30), Seconds::new(300));
+        let list = RevocationList { clients: ["client-1".to_owned()].into(), ..RevocationList::default() };
+        feed.replace(FetchedList { list: list.into(), etag: None }, run.gateway.now);
+        run.gateway.revoked = Some(feed);
+        let (flow, commands) = run.handle(event());
+        assert_eq!((flow, &*in_short(&commands)), (Flow::Hold, "cut off not_permitted"));
     }
 }
 

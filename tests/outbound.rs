@@ -377,6 +377,9 @@ fn a_result_that_asks_for_what_is_refused_becomes_an_error_with_its_id() {
     let error = changed_for(&mut caller, &elicits);
     assert!(error.starts_with(r#"{"jsonrpc":"2.0","id":"a\u0041","error":{"code":-33002,"#), "{error}");
     assert!(error.contains("elicitation"), "{error}");
+    // Whatever else would have changed in it.
+    let list = elicits.replace(r#""requestState":"s""#, r#""tools":[{"name":"hidden"}],"cacheScope":"public""#);
+    assert_eq!(changed_for(&mut caller, &list), error);
     for unknown in
         [r#"{"k":{"method":"tools/call"}}"#, r#"{"k":{}}"#, r#"{"k":{"method":1}}"#, r#"{"k":{"method":"tasks/get"}}"#]
     {

@@ -141,7 +141,7 @@ pub(super) fn on_headers(
             (Phase::Holding(Box::new(holding)), Flow::Hold)
         }
         Treatment::Stream => {
-            commands.push(Command::WatchAnswer(forwarded.principal.token().expires_at().plus(limits::CLOCK_SKEW)));
+            commands.push(watch(&forwarded, surroundings));
             let streaming = Streaming { forwarded, events: EventStream::default() };
             (Phase::Streaming(Box::new(streaming)), Flow::Pass)
         }
@@ -340,8 +340,17 @@ pub(super) fn on_time_passed(
 ) -> (Phase, Flow) {
     match why_to_end(&streaming.forwarded, surroundings) {
         Some(reason) => cut_off(reason, commands),
-        None => (Phase::Streaming(streaming), Flow::Pass),
+        None => {
+            commands.push(watch(&streaming.forwarded, surroundings));
+            (Phase::Streaming(streaming), Flow::Pass)
+        }
     }
+}
+
+/// Nothing may come down a stream for hours: it is looked after all the same.
+fn watch(forwarded: &Forwarded, surroundings: &Surroundings<'_>) -> Command {
+    let expiry = forwarded.principal.token().expires_at().plus(limits::CLOCK_SKEW);
+    Command::WatchAnswer(expiry.min(surroundings.now.plus(limits::STREAM_RECHECK)))
 }
 
 /// A stream may last as long as its caller could begin it anew.
