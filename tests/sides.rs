@@ -51,6 +51,7 @@ fn full() -> Value {
     full["clients"] = json!({
         "desk": {},
         "mesh": {"source": {"cidrs": ["10.0.0.0/8"], "uri_sans": ["spiffe://norg.test/desk"], "dns_sans": ["desk.test"]}},
+        "named": {"source": {"uri_sans": ["spiffe://norg.test/host"]}},
         "agreed": {"consent": {"by": "somebody", "on": "2027-01-01", "expires": "2027-01-15"}},
         "pinned": {"consent": {"by": "somebody", "on": "2027-01-01", "definitions": {"read": "0a".repeat(32)}}},
     });
@@ -286,9 +287,11 @@ fn the_connection_is_judged_with_each_request() {
         gateway.peer = peer;
         assert_eq!(gateway.send(&request).reason, reason, "{:?}", gateway.peer);
     }
+    gateway.peer = Peer { uri_san: Some("spiffe://norg.test/host".to_owned()), ..Peer::default() };
+    assert_eq!(gateway.send(&calling("read", &json!({"client_id": "named"}))).reason, "permitted");
     assert!(gateway.policy.directory.asks_for_sources());
     let mut anywhere = full();
-    anywhere["clients"].as_object_mut().unwrap().remove("mesh");
+    anywhere["clients"].as_object_mut().unwrap().retain(|name, _| !["mesh", "named"].contains(&name.as_str()));
     for policy in [policy(), anywhere] {
         assert!(!Gateway::new(policy, Keys::Inline).policy.directory.asks_for_sources());
     }
