@@ -3,6 +3,7 @@
 //! The order of the checks is part of the contract: path, origin, method, credential, session, media type and size, strict
 //! parse, revision and headers, method table, target, rules. The first that fails answers.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use super::admit::{self, Caller, Endpoint, Head, HttpMethod};
@@ -169,8 +170,12 @@ fn judge(
         HttpMethod::Get | HttpMethod::Delete => Vec::new(),
     };
     let subject = surroundings.subject(&principal, &head.peer);
+    // Read at most once, whatever number of calls and conditions looks at them.
+    let all_arguments = OnceCell::new();
     let arguments = |index: usize| match calls.get(index) {
-        Some(call) if call.has_arguments() => call_arguments(bytes, index),
+        Some(call) if call.has_arguments() => {
+            all_arguments.get_or_init(|| call_arguments(bytes)).get(index).copied().flatten()
+        }
         Some(_) | None => None,
     };
     let request = AccessRequest { subject, calls: &calls, arguments: &arguments };

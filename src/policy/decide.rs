@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use super::condition::{Condition, Inputs, Known};
 use super::{Denial, Rule, RuleSet, StepUp};
 use crate::identity::{Definitions, Directory, Failure, Peer, Principal, Revoked, Side, Why};
+use crate::json;
 use crate::mcp::{Call, Target};
 use crate::units::UnixSeconds;
 
@@ -133,6 +134,22 @@ pub(super) fn standing(directory: &Directory, subject: Subject<'_>) -> Vec<Failu
     subject.principal.objections(directory, subject.revoked, subject.peer, subject.now)
 }
 
+/// The value at a JSON Pointer, if no careless reader could find another one there: some match names in any case.
+fn unmistakable<'v>(value: &'v Value, pointer: &str) -> Option<&'v Value> {
+    pointer.split('/').skip(1).try_fold(value, |value, token| {
+        let name = token.replace("~1", "/").replace("~0", "~");
+        let is_mistakable = |members: &serde_json::Map<String, Value>| {
+            members.keys().any(|member| json::is_misspelling_of(member, &name))
+        };
+        match value {
+            Value::Object(members) if is_mistakable(members) => None,
+            Value::Object(members) => members.get(&name),
+            Value::Array(_) => value.pointer(&format!("/{token}")),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+        }
+    })
+}
+
 /// One question to the policy.
 struct Check<'a> {
     rules: &'a RuleSet,
@@ -214,7 +231,7 @@ impl Check<'_> {
         let tenant = self.subject.principal.tenant().ok_or(Denial::OtherTenant)?;
         let Arguments::Known(read) = self.arguments else { return Ok(()) };
         let arguments: Option<Value> = read().and_then(|raw| serde_json::from_str(raw.get()).ok());
-        let named = arguments.as_ref().and_then(|arguments| arguments.pointer(pointer)).and_then(Value::as_str);
+        let named = arguments.as_ref().and_then(|arguments| unmistakable(arguments, pointer)).and_then(Value::as_str);
         if named == Some(tenant) { Ok(()) } else { Err(Denial::OtherTenant) }
     }
 

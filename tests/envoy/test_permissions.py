@@ -101,7 +101,7 @@ def test_each_caller_is_told_its_own_permissions(gateway: Gateway, issuer: Issue
         "roles": ["reader", "writer"],
         "scopes": ["read", "write"],
     }
-    step_up = {"step_up": {"acr": ["mfa", "phrh"], "amr": [], "max_age": 900}}
+    step_up = {"step_up": {"acr_values": ["mfa", "phrh"], "max_age": 900}}
     assert told["tools"] == [{"name": "look"}, {"name": "read"}, {"name": "strong", "duties": step_up}]
     missing = {"side": "agent", "reason": "missing_scopes", "missing_scopes": ["write"]}
     assert told["unavailable"] == [{"tool": "write", "needs": [missing]}]

@@ -20,17 +20,22 @@ const ACCUMULATOR: &str = "@result";
 pub(super) type Uses = BTreeMap<&'static str, Wanted>;
 
 /// Checks a tree.
-pub(super) fn check(tree: &IdedExpr) -> Result<Uses, Fault> {
-    let mut checker = Checker { uses: Uses::new(), bound: Vec::new(), nodes: 0, depth: 0, loops: 0 };
+///
+/// Also returns the name of every member that it names, at any depth.
+pub(super) fn check(tree: &IdedExpr) -> Result<(Uses, BTreeSet<String>), Fault> {
+    let mut checker =
+        Checker { uses: Uses::new(), names: BTreeSet::new(), bound: Vec::new(), nodes: 0, depth: 0, loops: 0 };
     let result = checker.check(tree)?.kinds;
     if result.may_be(Kinds::BOOL) {
-        return Ok(checker.uses);
+        return Ok((checker.uses, checker.names));
     }
     Fault::node(tree.id, format!("results in {result}"), "a condition results in a bool: compare it with something")
 }
 
 struct Checker {
     uses: Uses,
+    /// Every member that is named.
+    names: BTreeSet<String>,
     /// Elements and accumulators of the comprehensions around, innermost last.
     bound: Vec<(String, Type)>,
     nodes: usize,
@@ -118,6 +123,7 @@ impl Checker {
 
     /// A member of `operand`, by name.
     fn member(&mut self, id: u64, operand: &IdedExpr, member: &str) -> Checked {
+        self.names.insert(member.to_owned());
         let root = if let Expr::Ident(name) = &operand.expr
             && !self.bound.iter().any(|(bound, _)| bound == name)
         {

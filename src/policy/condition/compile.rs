@@ -1,5 +1,6 @@
 //! A compiled condition and its result.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use cel::common::ast::IdedExpr;
@@ -43,6 +44,8 @@ impl Place {
 pub struct Condition {
     tree: IdedExpr,
     uses: Uses,
+    /// Every member that the text names, at any depth.
+    names: BTreeSet<String>,
 }
 
 impl Condition {
@@ -60,9 +63,9 @@ impl Condition {
 
     fn checked(text: &str) -> Result<Self, Fault> {
         let mut tree = syntax::parse(text)?;
-        let uses = check::check(&tree)?;
+        let (uses, names) = check::check(&tree)?;
         charge::meter(&mut tree);
-        Ok(Self { tree, uses })
+        Ok(Self { tree, uses, names })
     }
 
     /// Whether the result may depend on the arguments of a call, which are unknown when tools are listed.
@@ -93,7 +96,7 @@ impl Condition {
         meter.install(&mut context);
         for (name, wanted) in &self.uses {
             if let Some(variable) = Variable::named(name)
-                && let Some(value) = values::value(variable, wanted, inputs)?
+                && let Some(value) = values::value(variable, wanted, &self.names, inputs)?
             {
                 context.add_variable_as_val(*name, value);
             }

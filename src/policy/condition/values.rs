@@ -44,6 +44,7 @@ impl Wanted {
 pub(super) fn value<'a>(
     variable: Variable,
     wanted: &Wanted,
+    names: &BTreeSet<String>,
     inputs: &Inputs<'a>,
 ) -> Result<Option<Boxed<'a>>, ConditionError> {
     let texts = |texts: &'a [Box<str>]| {
@@ -54,10 +55,11 @@ pub(super) fn value<'a>(
     };
     Ok(Some(match variable {
         Variable::Arguments => match inputs.arguments {
-            Known::Yes(text) => object(variable.name(), text.unwrap_or("{}"), wanted)?,
+            Known::Yes(text) => object(variable.name(), text.unwrap_or("{}"), wanted, names)?,
             Known::No => return Ok(None),
         },
-        Variable::Claims => object(variable.name(), inputs.claims, wanted)?,
+        // The issuer wrote these, and nobody reads them but the gateway.
+        Variable::Claims => object(variable.name(), inputs.claims, wanted, &BTreeSet::new())?,
         Variable::Client => map([("id", optional(inputs.client)), ("agent", optional(inputs.agent))]),
         Variable::Subject => text(inputs.subject),
         Variable::Issuer => text(inputs.issuer),
@@ -94,12 +96,17 @@ fn map<'a, const N: usize>(members: [(&'a str, Boxed<'a>); N]) -> Boxed<'a> {
     boxed(CelMap::from(entries))
 }
 
-fn object<'a>(name: &'static str, text: &'a str, wanted: &Wanted) -> Result<Boxed<'a>, ConditionError> {
+fn object<'a>(
+    name: &'static str,
+    text: &'a str,
+    wanted: &Wanted,
+    names: &BTreeSet<String>,
+) -> Result<Boxed<'a>, ConditionError> {
     if text.len() > limits::MAX_CONDITION_INPUT_BYTES {
         return Err(ConditionError::InputTooLarge(name));
     }
     let values_left = Cell::new(limits::MAX_CONDITION_VALUES);
-    let seed = Object { wanted, inner: Json { depth_left: limits::MAX_JSON_DEPTH, values_left: &values_left } };
+    let seed = Object { wanted, inner: Json { depth_left: limits::MAX_JSON_DEPTH, values_left: &values_left, names } };
     json::parse(text.as_bytes(), seed).map(|entries| boxed(CelMap::from(entries))).map_err(|_| {
         // serde carries the reason as text only; the count says the same.
         if values_left.get() == 0 { ConditionError::InputTooLarge(name) } else { ConditionError::InputUnreadable(name) }
@@ -131,6 +138,9 @@ impl<'de> Visitor<'de> for Object<'_> {
         let inner = self.inner.deeper()?;
         let (mut entries, mut seen) = (Entries::default(), Members::default());
         while let Some(Key(name)) = members.next_key()? {
+            if inner.names.iter().any(|known| json::is_misspelling_of(&name, known)) {
+                return Err(de::Error::custom("misleading member"));
+            }
             seen.insert(name.clone())?;
             if self.wanted.includes(&name) {
                 let value = members.next_value_seed(inner)?;
@@ -148,6 +158,8 @@ impl<'de> Visitor<'de> for Object<'_> {
 struct Json<'n> {
     depth_left: usize,
     values_left: &'n Cell<usize>,
+    /// Names of which no misspelling may occur: careless readers would take one for the other.
+    names: &'n BTreeSet<String>,
 }
 
 impl Json<'_> {
