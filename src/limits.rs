@@ -223,3 +223,11 @@ pub const MAX_CONDITION_VALUES: usize = 8192;
 /// Most work of one evaluation, in nodes visited and values copied or compared inside of comprehensions; natively some
 /// 10 ms at worst.
 pub const MAX_CONDITION_WORK: u64 = 100_000;
+
+/// Conditions that are evaluated for one request, or for the lists in one part of an answer; one more is an error. A
+/// rule's conditions count once for all elements of a list, unless they look at the target's name.
+pub const MAX_CONDITION_EVALUATIONS: usize = 1024;
+
+/// Bytes of unfinished events that one worker holds for all of its streams: 128 MiB. The memory of the module does not
+/// shrink, and ends at 4 GiB for all that share its virtual machine.
+pub const MAX_HELD_BYTES: usize = 128 * 1024 * 1024;

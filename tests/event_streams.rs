@@ -172,6 +172,18 @@ fn whatever_type_an_event_has_and_whatever_its_fields_look_like_it_is_judged() {
 }
 
 #[test]
+fn what_some_languages_take_for_the_end_of_a_line_hides_nothing() {
+    for end in ["\u{b}", "\u{c}", "\u{1c}", "\u{1d}", "\u{1e}", "\u{85}", "\u{2028}", "\u{2029}"] {
+        let stream = format!(
+            ": c{end}data: hidden\n\nevent: e{end}data: hidden\ndata: a\n\nx{end}data: hidden\n\nid: 1{end}data: hidden\n\n\
+             data: text{end}of one line\n\n"
+        );
+        let passed = format!("\ndata:\n\ndata: text{end}of one line\n\n");
+        assert_eq!(text(&filtered([stream.as_bytes()])), passed, "{end:?}");
+    }
+}
+
+#[test]
 fn an_event_that_is_too_large_ends_the_stream_for_good() {
     let mut stream = EventStream::new(20);
     let mut out = Vec::new();
@@ -297,6 +309,8 @@ proptest! {
     #[test]
     fn a_client_resumes_where_it_would_have_without_the_gateway(pieces in prop::collection::vec(piece(), 0..40)) {
         let mut stream = pieces.concat();
+        // An identifier in which some would see the end of a line is not passed.
+        proptest::prop_assume!(!stream.iter().any(|byte| matches!(byte, 0x0b | 0x0c | 0x1c..=0x1e | 0x85)));
         stream.extend_from_slice(b"\n\ndata: last\n\n");
         let last = |stream: &[u8]| dispatched(stream).pop().map(|(id, _, _)| id);
         prop_assert_eq!(last(&filtered([&stream[..]])), last(&stream));

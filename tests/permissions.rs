@@ -29,7 +29,7 @@ use toolgate::config::CompiledPolicy;
 use toolgate::identity::{Peer, Principal, Revoked};
 use toolgate::jwt::{KeyRing, PureRust, VerifiedToken};
 use toolgate::mcp::{Call, ClientCapabilities, Method, Revision, Target};
-use toolgate::policy::{AccessRequest, Decision, Denial, Subject, decide, permissions, visibility};
+use toolgate::policy::{AccessRequest, Decision, Denial, Effort, Subject, decide, permissions, visibility};
 use toolgate::units::UnixSeconds;
 
 use support::gateway::{ISSUER, Keys, compile, policy, token_with};
@@ -571,7 +571,9 @@ impl Asked {
 
     fn is_visible(&self, tool: &str) -> bool {
         let (rules, directory) = (&self.policy.rules, &self.policy.directory);
-        self.with(|subject| visibility(rules, directory, subject, &Target::Tool(tool.into())).is_some())
+        self.with(|subject| {
+            visibility(rules, directory, subject, &Effort::default(), &Target::Tool(tool.into())).is_some()
+        })
     }
 }
 

@@ -35,6 +35,9 @@ const JUDGED: [&str; 7] =
 /// Answers: fields with which an upstream would speak for the resource.
 const FOR_THE_RESOURCE: [&str; 3] = ["proxy-authenticate", "timing-allow-origin", "www-authenticate"];
 
+/// Answers: the session's identifier, which is sealed where it is spelt like this, and must not pass in another spelling.
+const SESSION: &[u8] = b"mcp-session-id";
+
 /// Names of the client's fields that the upstream does not get.
 pub(super) fn unwanted_in_request(headers: &HeaderList) -> Vec<Vec<u8>> {
     let is_unwanted = |name: &[u8]| {
@@ -53,6 +56,7 @@ pub(super) fn unwanted_in_answer(headers: &HeaderList) -> Vec<Vec<u8>> {
         has_prefix(name, OWN)
             || has_prefix(name, b"access-control-")
             || FOR_THE_RESOURCE.iter().any(|known| is_read_as(name, known.as_bytes()))
+            || (is_read_as(name, SESSION) && !name.eq_ignore_ascii_case(SESSION))
     };
     names(headers, is_unwanted)
 }

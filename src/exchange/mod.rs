@@ -197,7 +197,18 @@ impl Exchange {
 
     /// Ends the exchange, because the host did not carry out a command and the adapter has answered for it.
     pub fn abandon(&mut self) {
-        self.phase = Phase::Closed;
+        self.phase = match self.phase {
+            // Nothing more of the answer may pass, not even if the adapter's own does not come through either.
+            Phase::Holding(_) | Phase::Streaming(_) | Phase::Finished => Phase::Finished,
+            Phase::ExpectHeaders | Phase::ExpectBody(_) | Phase::Forwarded(_) | Phase::Answered | Phase::Closed => {
+                Phase::Closed
+            }
+        };
+    }
+
+    /// Bytes of an event that is not complete yet.
+    pub fn held_bytes(&self) -> usize {
+        if let Phase::Streaming(streaming) = &self.phase { streaming.held_bytes() } else { 0 }
     }
 
     /// Whether the request's body matters for the decision.

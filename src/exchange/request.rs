@@ -16,7 +16,7 @@ use crate::http::HeaderList;
 use crate::identity::{Peer, Principal};
 use crate::limits;
 use crate::mcp::{Body, Call, McpHeaders, call_arguments, classify};
-use crate::policy::{AccessRequest, Decision, Permit, decide, visibility};
+use crate::policy::{AccessRequest, Decision, Effort, Permit, decide, visibility};
 
 pub(super) fn on_headers(
     id: DecisionId,
@@ -199,7 +199,7 @@ fn judge(
             if policy.conceals
                 && !denial.is_token_revoked()
                 && let Some(call) = call
-                && visibility(&policy.rules, &policy.directory, subject, &call.target).is_none()
+                && visibility(&policy.rules, &policy.directory, subject, &Effort::default(), &call.target).is_none()
                 && let Some(answer) = answer::unknown(call, &denial)
             {
                 return Err(answer);

@@ -79,6 +79,12 @@ pub(super) struct Streaming {
     events: EventStream,
 }
 
+impl Streaming {
+    pub(super) const fn held_bytes(&self) -> usize {
+        self.events.held_bytes()
+    }
+}
+
 /// How the body of an answer is looked at.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Treatment {
@@ -167,9 +173,11 @@ fn treatment(
     let is_interesting = asked.has_list || (asked.has_result && !asks_freely);
     let treatment = match media_type(headers) {
         MediaType::EventStream => Treatment::Stream,
-        MediaType::Json if is_interesting => Treatment::Hold,
+        // What nobody asked for could be anything.
+        MediaType::Json if is_interesting || !asked.has_result => Treatment::Hold,
         MediaType::Json => Treatment::Pass,
-        // An error page of some proxy is no list to any client.
+        // Whatever an error is made of: it may be read, and replaced, but its status counts.
+        MediaType::Other if asked.has_list && !is_success(headers) => Treatment::Hold,
         MediaType::Other if is_interesting && is_success(headers) => {
             return Err(Unsuitable {
                 text: "The answer of the MCP server is neither JSON nor an event stream",

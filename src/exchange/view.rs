@@ -8,25 +8,26 @@ use super::response::Forwarded;
 use crate::json;
 use crate::limits;
 use crate::mcp::{Caching, ClientFeature, ListKind, Listed, ServerMessage, Shown, Target, View};
-use crate::policy::{Duties, visibility};
+use crate::policy::{Duties, Effort, visibility};
 
 /// The policy's answers for one caller, at one moment.
 pub(super) struct CallerView<'a, 's> {
     forwarded: &'a Forwarded,
     surroundings: &'a mut Surroundings<'s>,
+    effort: Effort,
     /// Elements of lists that were not shown.
     pub(super) hidden: usize,
 }
 
 impl<'a, 's> CallerView<'a, 's> {
-    pub(super) const fn new(forwarded: &'a Forwarded, surroundings: &'a mut Surroundings<'s>) -> Self {
-        Self { forwarded, surroundings, hidden: 0 }
+    pub(super) fn new(forwarded: &'a Forwarded, surroundings: &'a mut Surroundings<'s>) -> Self {
+        Self { forwarded, surroundings, effort: Effort::default(), hidden: 0 }
     }
 
     fn visible(&self, target: &Target<'_>) -> Option<Duties> {
         let subject = self.surroundings.subject(&self.forwarded.principal, &self.forwarded.peer);
         let policy = self.surroundings.policy;
-        visibility(&policy.rules, &policy.directory, subject, target)
+        visibility(&policy.rules, &policy.directory, subject, &self.effort, target)
     }
 
     fn element(&mut self, element: Listed<'_>) -> Option<Duties> {

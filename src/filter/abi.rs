@@ -24,6 +24,7 @@ pub(super) enum Map {
     RequestHeaders = 0,
     RequestTrailers = 1,
     ResponseHeaders = 2,
+    ResponseTrailers = 3,
     CalloutHeaders = 6,
 }
 

@@ -33,6 +33,8 @@ pub(super) struct Gateway {
     root_is_called: Cell<bool>,
     /// What the operator was told. Clients can cause it at will, and need not fill the log.
     told: RefCell<BTreeSet<&'static str>>,
+    /// Bytes of unfinished events in all streams.
+    held: Cell<usize>,
     ids: Ids,
 }
 
@@ -70,6 +72,7 @@ impl Gateway {
             watched: RefCell::default(),
             root_is_called: Cell::new(false),
             told: RefCell::default(),
+            held: Cell::new(0),
             // Ids that repeat after a restart are better than no service: nothing is decided by them.
             ids: Ids { worker: abi::random().unwrap_or_default(), next: Cell::new(0) },
             policy,
@@ -154,6 +157,13 @@ impl Gateway {
         }
         watched.insert((until, context_id), request);
         true
+    }
+
+    /// Counts what a stream holds; returns what all of the worker's streams under this policy hold then.
+    pub(super) fn hold(&self, before: usize, now: usize) -> usize {
+        let all = self.held.get().saturating_sub(before).saturating_add(now);
+        self.held.set(all);
+        all
     }
 
     /// Some of the answers that are to be looked after now, which are not watched any longer.

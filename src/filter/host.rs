@@ -52,9 +52,9 @@ pub(super) fn edit_headers(map: Map, edits: &HeaderEdits) -> Result<(), HostErro
 }
 
 /// Trailers are not part of what was decided about, and some servers read them as headers.
-pub(super) fn drop_request_trailers() -> Result<(), HostError> {
-    let trailers = headers(Map::RequestTrailers)?;
-    trailers.names().try_for_each(|name| abi::remove_header(Map::RequestTrailers, name))
+pub(super) fn drop_trailers(map: Map) -> Result<(), HostError> {
+    let trailers = headers(map)?;
+    trailers.names().try_for_each(|name| abi::remove_header(map, name))
 }
 
 pub(super) fn reply(reply: &LocalReply) -> Result<(), HostError> {

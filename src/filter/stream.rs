@@ -28,6 +28,8 @@ pub(super) struct Request {
     received: Received,
     /// When the root is to look after the answer.
     watched_until: Option<UnixSeconds>,
+    /// Bytes of an unfinished event, as the gateway counts them.
+    held: usize,
     own: Weak<RefCell<Self>>,
 }
 
@@ -45,7 +47,7 @@ impl Stream {
         let received = Received::Part;
         Self(Rc::new_cyclic(|own| {
             let (watched_until, own) = (None, own.clone());
-            RefCell::new(Request { context_id, gateway, exchange, received, watched_until, own })
+            RefCell::new(Request { context_id, gateway, exchange, received, watched_until, held: 0, own })
         }))
     }
 
@@ -59,7 +61,10 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.with((), |request| request.gateway.forget(request.context_id, request.watched_until));
+        self.with((), |request| {
+            request.gateway.forget(request.context_id, request.watched_until);
+            request.gateway.hold(request.held, 0);
+        });
     }
 }
 
@@ -86,7 +91,7 @@ impl HttpContext for Stream {
     }
 
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
-        self.with(Action::Pause, |request| match host::drop_request_trailers() {
+        self.with(Action::Pause, |request| match host::drop_trailers(Map::RequestTrailers) {
             Ok(()) => request.complete(),
             Err(_) => request.take_in(Event::HostFailure),
         })
@@ -109,18 +114,21 @@ impl HttpContext for Stream {
             AnswerBody::Whole if end_of_stream => request.answer_complete(),
             AnswerBody::Whole => request.take_in(Event::ResponseBody { buffered: size }),
             AnswerBody::InChunks => match abi::buffer(Buffer::ResponseBody, size) {
-                Ok(bytes) => request.take_in(Event::ResponseChunk { bytes: &bytes, end_of_stream }),
+                Ok(bytes) => request.take_in_chunk(&bytes, end_of_stream),
                 Err(_) => request.take_in(Event::HostFailure),
             },
         })
     }
 
     fn on_http_response_trailers(&mut self, _: usize) -> Action {
+        if host::drop_trailers(Map::ResponseTrailers).is_err() {
+            return self.with(Action::Pause, |request| request.take_in(Event::HostFailure));
+        }
         self.with(Action::Pause, |request| match request.exchange.answer_body() {
             AnswerBody::Unread => Action::Continue,
             AnswerBody::Withheld => Action::Pause,
             AnswerBody::Whole => request.answer_complete(),
-            AnswerBody::InChunks => request.take_in(Event::ResponseChunk { bytes: b"", end_of_stream: true }),
+            AnswerBody::InChunks => request.take_in_chunk(b"", true),
         })
     }
 }
@@ -171,6 +179,22 @@ impl Request {
             Ok(body) => self.take_in(Event::ResponseComplete { body: &body }),
             Err(_) => self.take_in(Event::HostFailure),
         }
+    }
+
+    /// The next part of an event stream. The one that would hold more than all streams of the worker may is cut off.
+    fn take_in_chunk(&mut self, bytes: &[u8], end_of_stream: bool) -> Action {
+        let action = self.take_in(Event::ResponseChunk { bytes, end_of_stream });
+        let held = self.exchange.held_bytes();
+        let is_too_much = self.gateway.hold(self.held, held) > limits::MAX_HELD_BYTES && held > self.held;
+        self.held = held;
+        if !is_too_much {
+            return action;
+        }
+        self.exchange.abandon();
+        if let Err(error) = self.run(Command::CutOff { reason: "too_much_held" }) {
+            host::log(Level::Error, &format!("toolgate: a stream cannot be cut off: {error}"));
+        }
+        Action::Pause
     }
 
     /// Looks whether the answer may still go on.

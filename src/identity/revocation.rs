@@ -184,6 +184,7 @@ impl RevocationList {
             !self.subjects.is_empty() && (named(None) || named(Some(token.issuer())))
         };
         let is_agent_revoked = principal.agent(directory).is_some_and(|agent| self.agents.contains(&agent.name))
+            || token.attributes().agent.as_deref().is_some_and(|name| self.agents.contains(name))
             || token.attributes().actors.iter().any(|actor| has(actor));
         [
             (Side::Token, token.token_id().is_some_and(|id| self.token_ids.contains(id))),

@@ -167,6 +167,12 @@ impl EventStream {
         let is_blank = matches!(self.held.get(self.line), Some(b'\n' | b'\r'));
         self.is_dropped = false;
         if is_first && (is_blank || self.held.first() == Some(&b':')) {
+            if has_other_line_end(&self.held) {
+                // A comment to some, and more than that to others.
+                self.is_dropped = true;
+                self.held.clear();
+                return;
+            }
             out.append(&mut self.held);
             self.has_begun = true;
         } else if is_blank {
@@ -261,16 +267,28 @@ impl Line<'_> {
         self.name == b"data"
     }
 
-    /// Whether a careless parser could take the field for `data`: other case, padded, or behind a second byte order mark.
+    /// Whether a careless parser could take the field, or a part of it, for `data`: other case, padded, behind a second
+    /// byte order mark, or behind what it takes for the end of a line.
     fn is_misleading(&self) -> bool {
         let letters = self.name.iter().filter(|byte| byte.is_ascii_alphabetic());
-        !self.is_data() && letters.map(u8::to_ascii_lowercase).eq(*b"data")
+        !self.is_data()
+            && (letters.map(u8::to_ascii_lowercase).eq(*b"data")
+                || has_other_line_end(self.name)
+                || has_other_line_end(self.value))
     }
 
     /// Whether the field is for a client that resumes the stream.
     fn is_for_resumption(&self) -> bool {
         matches!(self.name, b"id" | b"retry")
     }
+}
+
+/// Whether there is a character at which some languages end lines, and event streams do not: VT, FF, FS, GS, RS, NEL,
+/// LINE SEPARATOR, PARAGRAPH SEPARATOR.
+fn has_other_line_end(text: &[u8]) -> bool {
+    text.iter().any(|byte| matches!(byte, 0x0b | 0x0c | 0x1c..=0x1e))
+        || text.windows(2).any(|pair| pair == b"\xc2\x85")
+        || text.windows(3).any(|triple| matches!(triple, b"\xe2\x80\xa8" | b"\xe2\x80\xa9"))
 }
 
 /// The lines of an event.

@@ -4,7 +4,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::condition::{Condition, Inputs, Known};
-use super::{Denial, Rule, RuleSet, StepUp};
+use super::{Denial, Effort, Rule, RuleSet, StepUp};
 use crate::identity::{Definitions, Directory, Failure, Peer, Principal, Revoked, Side, Why};
 use crate::json;
 use crate::mcp::{Call, Target};
@@ -85,6 +85,15 @@ enum Arguments<'a> {
     Known(&'a dyn Fn() -> Option<&'a RawValue>),
 }
 
+/// How an error of a condition settles.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Settled {
+    /// It does not grant.
+    Grants,
+    /// It triggers.
+    Triggers,
+}
+
 /// Decides a request: permitted only if each of its messages is.
 pub fn decide(rules: &RuleSet, directory: &Directory, request: AccessRequest<'_>) -> Decision {
     let AccessRequest { subject, calls, arguments } = request;
@@ -92,9 +101,11 @@ pub fn decide(rules: &RuleSet, directory: &Directory, request: AccessRequest<'_>
     if calls.is_empty() && !objections.is_empty() {
         return Decision::Deny { call: 0, denial: Denial::NotPermitted(objections) };
     }
+    let effort = Effort::default();
     for (index, call) in calls.iter().enumerate() {
         let read = || arguments(index);
-        let check = Check { rules, directory, subject, objections: &objections, arguments: Arguments::Known(&read) };
+        let arguments = Arguments::Known(&read);
+        let check = Check { rules, directory, subject, objections: &objections, arguments, effort: &effort };
         if let Err(denial) = check.target(&call.target).and_then(discharge) {
             return Decision::Deny { call: index, denial };
         }
@@ -104,8 +115,14 @@ pub fn decide(rules: &RuleSet, directory: &Directory, request: AccessRequest<'_>
 
 /// Whether some arguments of a call could be allowed, and after which duties. `None`: nothing that the caller can do
 /// would be allowed, so it need not know that the target exists.
-pub fn visibility(rules: &RuleSet, directory: &Directory, subject: Subject<'_>, target: &Target<'_>) -> Option<Duties> {
-    target_verdict(rules, directory, subject, target).ok()
+pub fn visibility(
+    rules: &RuleSet,
+    directory: &Directory,
+    subject: Subject<'_>,
+    effort: &Effort,
+    target: &Target<'_>,
+) -> Option<Duties> {
+    target_verdict(rules, directory, subject, effort, target).ok()
 }
 
 /// The same with the reason.
@@ -113,10 +130,11 @@ pub(super) fn target_verdict(
     rules: &RuleSet,
     directory: &Directory,
     subject: Subject<'_>,
+    effort: &Effort,
     target: &Target<'_>,
 ) -> Result<Duties, Denial> {
     let objections = standing(directory, subject);
-    let check = Check { rules, directory, subject, objections: &objections, arguments: Arguments::Unknown };
+    let check = Check { rules, directory, subject, objections: &objections, arguments: Arguments::Unknown, effort };
     check.target(target)
 }
 
@@ -158,6 +176,7 @@ struct Check<'a> {
     /// What speaks against the caller whatever it asks for.
     objections: &'a [Failure],
     arguments: Arguments<'a>,
+    effort: &'a Effort,
 }
 
 impl Check<'_> {
@@ -189,7 +208,7 @@ impl Check<'_> {
         let Subject { principal, now, .. } = self.subject;
         self.sides(rule, (kind == "tool").then_some(name))?;
         self.tenant(rule)?;
-        self.conditions(rule, kind, name)?;
+        let approval = self.conditions(rule, kind, name).ok_or(Denial::Condition)?;
         if let Some(at_most) = rule.max_token_lifetime
             && principal.token().lifetime() > at_most
         {
@@ -204,7 +223,7 @@ impl Check<'_> {
             principal.agent(self.directory).is_some_and(|agent| !agent.approval.is_disjoint(&rule.scopes));
         Ok(Duties {
             step_up: rule.authentication.as_ref().filter(|step_up| !is_met(step_up)).cloned(),
-            approval: if is_gated_by_agent { Approval::Required } else { self.approval(rule, kind, name) },
+            approval: if is_gated_by_agent { Approval::Required } else { approval },
         })
     }
 
@@ -235,30 +254,35 @@ impl Check<'_> {
         if named == Some(tenant) { Ok(()) } else { Err(Denial::OtherTenant) }
     }
 
-    /// What must hold, and what must not. As long as that depends on arguments which are unknown, nothing is denied.
-    fn conditions(&self, rule: &Rule, kind: &str, name: &str) -> Result<(), Denial> {
-        let grants = rule.when.as_ref().map(|when| self.result(when, Condition::grants, kind, name));
-        let triggers = rule.deny_when.as_ref().map(|deny_when| self.result(deny_when, Condition::triggers, kind, name));
-        if grants == Some(Some(false)) || triggers == Some(Some(true)) { Err(Denial::Condition) } else { Ok(()) }
+    /// What must hold, what must not, and what needs an approval: `None` is a denial. As long as that depends on arguments
+    /// which are unknown, nothing is denied.
+    fn conditions(&self, rule: &Rule, kind: &str, name: &str) -> Option<Approval> {
+        let judge = || {
+            let grants = rule.when.as_ref().map(|when| self.result(when, Settled::Grants, kind, name));
+            let triggers = rule.deny_when.as_ref().map(|deny| self.result(deny, Settled::Triggers, kind, name));
+            let is_denied = grants == Some(Some(false)) || triggers == Some(Some(true));
+            (!is_denied).then(|| self.approval(rule, kind, name))
+        };
+        match self.arguments {
+            Arguments::Unknown if !rule.looks_at_target() => self.effort.once(rule, judge),
+            Arguments::Unknown | Arguments::Known(_) => judge(),
+        }
     }
 
     fn approval(&self, rule: &Rule, kind: &str, name: &str) -> Approval {
         let Some(approval) = &rule.approval else { return Approval::None };
-        match approval.when.as_ref().map(|when| self.result(when, Condition::triggers, kind, name)) {
+        match approval.when.as_ref().map(|when| self.result(when, Settled::Triggers, kind, name)) {
             None | Some(Some(true)) => Approval::Required,
             Some(Some(false)) => Approval::None,
             Some(None) => Approval::Possible,
         }
     }
 
-    /// The result of a condition; `None` if it depends on arguments that are unknown.
-    fn result(
-        &self,
-        condition: &Condition,
-        settle: fn(&Condition, &Inputs<'_>) -> bool,
-        kind: &str,
-        name: &str,
-    ) -> Option<bool> {
+    /// The result of a condition; `None` if it depends on arguments that are unknown. What is too much effort is an error.
+    fn result(&self, condition: &Condition, settled: Settled, kind: &str, name: &str) -> Option<bool> {
+        if !self.effort.spend() {
+            return Some(settled == Settled::Triggers);
+        }
         let Subject { principal, now, .. } = self.subject;
         let token = principal.token();
         let inputs = Inputs {
@@ -281,7 +305,10 @@ impl Check<'_> {
         match self.arguments {
             // The rest of the condition may decide by itself: `tenant == 'a' && arguments.x` is false for others.
             Arguments::Unknown if condition.depends_on_arguments() => condition.evaluate(&inputs).ok(),
-            Arguments::Unknown | Arguments::Known(_) => Some(settle(condition, &inputs)),
+            Arguments::Unknown | Arguments::Known(_) => Some(match settled {
+                Settled::Grants => condition.grants(&inputs),
+                Settled::Triggers => condition.triggers(&inputs),
+            }),
         }
     }
 

@@ -5,6 +5,7 @@
 mod condition;
 mod decide;
 mod denial;
+mod effort;
 mod permissions;
 mod plain_uri;
 mod rule;
@@ -12,5 +13,6 @@ mod rule;
 pub use condition::{Condition, ConditionError, Inputs, Known, Place};
 pub use decide::{AccessRequest, Approval, Decision, Duties, Permit, Subject, decide, visibility};
 pub use denial::Denial;
+pub use effort::Effort;
 pub use permissions::{Permissions, permissions};
 pub use rule::{ApprovalRule, Rule, RuleSet, StepUp, Targets};

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::decide::{Approval, Duties, Subject, standing, target_verdict};
-use super::{Denial, RuleSet, StepUp};
+use super::{Denial, Effort, RuleSet, StepUp};
 use crate::identity::{Directory, Failure, Side, Why};
 use crate::limits;
 use crate::mcp::Target;
@@ -42,6 +42,7 @@ pub fn permissions(rules: &RuleSet, directory: &Directory, subject: Subject<'_>,
         unavailable: reveals.then(Vec::new),
         truncated: false,
     };
+    let effort = Effort::default();
     let mut left = limits::MAX_PERMISSIONS;
     let mut seen = BTreeSet::new();
     for (kind, text) in rules.named(subject.principal.tenant()) {
@@ -59,7 +60,7 @@ pub fn permissions(rules: &RuleSet, directory: &Directory, subject: Subject<'_>,
             Kind::Resource => (&mut told.resources, Target::Resources(vec![Cow::Borrowed(&text)]), "resource"),
             Kind::Prompt => (&mut told.prompts, Target::Prompt(Cow::Borrowed(&text)), "prompt"),
         };
-        match target_verdict(rules, directory, subject, &target) {
+        match target_verdict(rules, directory, subject, &effort, &target) {
             Ok(duties) => list.push(available(kind, &text, &duties)),
             Err(denial) => {
                 if let Some(unavailable) = &mut told.unavailable {

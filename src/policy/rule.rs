@@ -31,6 +31,14 @@ pub struct Rule {
     pub tenant_argument: Option<String>,
 }
 
+impl Rule {
+    /// Whether any of its conditions may come out differently for two of its targets.
+    pub(super) fn looks_at_target(&self) -> bool {
+        let approval = self.approval.as_ref().and_then(|approval| approval.when.as_ref());
+        [self.when.as_ref(), self.deny_when.as_ref(), approval].into_iter().flatten().any(Condition::depends_on_target)
+    }
+}
+
 /// Which calls need an approval.
 #[derive(Clone, Debug)]
 pub struct ApprovalRule {

@@ -73,6 +73,11 @@ impl Condition {
         self.uses.contains_key(Variable::Arguments.name())
     }
 
+    /// Whether the result may depend on the kind or the name of the target.
+    pub fn depends_on_target(&self) -> bool {
+        self.uses.contains_key(Variable::Target.name())
+    }
+
     /// Whether the condition lets a rule grant: an error counts as *no*.
     #[must_use]
     pub fn grants(&self, inputs: &Inputs<'_>) -> bool {
