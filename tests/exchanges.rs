@@ -106,9 +106,14 @@ fn list_request() -> Value {
 
 /// Sends a request for a list and the headers of an answer of that type.
 fn list_comes(run: &mut Run<'_>, content_type: &str) -> (Flow, Vec<Command>) {
+    list_comes_with(run, &[(":status", "200"), ("content-type", content_type)])
+}
+
+/// Sends a request for a list and these headers of its answer.
+fn list_comes_with(run: &mut Run<'_>, headers: &[(&str, &str)]) -> (Flow, Vec<Command>) {
     run.headers(&Request::post("read", &list_request()));
     assert_eq!(run.complete(list_request().to_string().as_bytes()).0, Flow::Pass);
-    run.answer(&[(":status", "200"), ("content-type", content_type)])
+    run.answer(headers)
 }
 
 /// The commands of one event in short: what is decided, and what the host is told to do.
@@ -1103,12 +1108,29 @@ fn a_list_that_is_too_large_is_refused_as_soon_as_it_is() {
 }
 
 #[test]
+fn a_failed_answer_to_a_list_is_read_whatever_it_is_made_of() {
+    for headers in [vec![(":status", "503"), ("content-type", "text/plain")], vec![(":status", "404")]] {
+        for (body, passes) in [
+            (r#"{"jsonrpc":"2.0","id":"l-1","result":{"tools":[{"name":"hidden"}]}}"#, r#""tools":[]"#),
+            ("<html>hidden</html>", "-33003"),
+        ] {
+            let mut gateway = gateway();
+            let mut run = gateway.begin();
+            list_comes_with(&mut run, &headers);
+            let (flow, commands) = run.handle(Event::ResponseComplete { body: body.as_bytes() });
+            assert_eq!(flow, Flow::Pass, "{headers:?}");
+            let Some(Command::ReplaceResponseBody(body)) = commands.last() else { panic!("{commands:?}") };
+            let body = String::from_utf8_lossy(body);
+            assert!(body.contains(passes) && !body.contains("hidden"), "{body}");
+        }
+    }
+}
+
+#[test]
 fn what_is_no_list_is_neither_held_nor_refused() {
     for (request, headers) in [
         (call("read"), vec![(":status", "200"), ("content-type", JSON), ("content-encoding", "gzip")]),
         (call("read"), vec![(":status", "200"), ("content-type", "image/png")]),
-        (list_request(), vec![(":status", "503"), ("content-type", "text/plain")]),
-        (list_request(), vec![(":status", "404")]),
     ] {
         let mut gateway = gateway();
         let mut run = gateway.begin();
