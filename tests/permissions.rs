@@ -523,7 +523,11 @@ struct Asked {
 
 impl Asked {
     fn new(model: &Policy, token: &str) -> Self {
-        let policy = compile(model.document(), Keys::Inline);
+        Self::of(model.document(), token)
+    }
+
+    fn of(document: Value, token: &str) -> Self {
+        let policy = compile(document, Keys::Inline);
         let keys = KeyRing::new(policy.key_sources.iter().map(|(source, _)| source.clone()));
         let token: VerifiedToken =
             toolgate::jwt::verify(token, &policy.issuers, &keys, &PureRust, UnixSeconds::new(NOW)).unwrap();
@@ -674,4 +678,22 @@ fn the_properties_are_not_empty() {
         seen["effective"] > 60 && seen["permitted"] > 600 && seen["open"] > 100 && seen["denied"] > 600,
         "{seen:?}"
     );
+}
+
+/// Requests are refused before, but an answer may come when the list has become too old.
+#[test]
+fn as_long_as_nobody_can_tell_who_was_cut_off_nothing_is_visible_or_allowed() {
+    let mut document = policy();
+    document["rules"] = json!([{"tools": ["t0"], "scopes": []}]);
+    let asked = Asked::of(document, &token_with(json!({"scope": ""}).as_object().unwrap()));
+    let (rules, directory) = (&asked.policy.rules, &asked.policy.directory);
+    asked.with(|subject| {
+        let unsure = Subject { revoked: Revoked::Unknown, ..subject };
+        let target = Target::Tool("t0".into());
+        assert!(visibility(rules, directory, subject, &Effort::default(), &target).is_some());
+        assert_eq!(visibility(rules, directory, unsure, &Effort::default(), &target), None);
+        let request = AccessRequest { subject: unsure, calls: &[], arguments: &|_| None };
+        assert!(matches!(decide(rules, directory, request), Decision::Deny { .. }));
+        assert_eq!(permissions(rules, directory, unsure, true).tools.len(), 0);
+    });
 }
