@@ -128,6 +128,10 @@ pub(super) fn on_headers(
         let text = "The session with the MCP server cannot be secured";
         return refuse(id, &forwarded, text, problem.reason, commands);
     }
+    if treatment == Treatment::Hold && matches!(media_type(headers), MediaType::Other) {
+        // What comes out is JSON, the upstream's own or in its place.
+        edits.set.push(("content-type", "application/json".to_owned()));
+    }
     if treatment != Treatment::Pass {
         let of_the_body = OF_THE_BODY.into_iter().filter(|name| headers.contains(name));
         edits.remove.extend(of_the_body.map(|name| name.as_bytes().to_vec()));

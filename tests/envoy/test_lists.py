@@ -285,16 +285,17 @@ def test_a_list_that_is_too_large_is_refused_and_never_passed(start_gateway: New
 
 
 @pytest.mark.parametrize("status", [400, 404, 500, 503])
-def test_errors_of_an_upstream_pass_as_they_are(
+def test_errors_of_an_upstream_pass_as_far_as_they_can_be_judged(
     gateway: Gateway, upstream: Recorder, issuer: Issuer, status: int
 ) -> None:
     error = b'{"jsonrpc": "2.0", "id": "a-1", "error": {"code": -32603, "message": "x"}}'
     not_mcp = b'{"detail": "Not Found", "tools": [{"name": "send_message"}]}'
-    with upstream.replying(recorder.answer(status, not_mcp)):
-        response = gateway.send(LIST, issuer.token())
-    # The status is what clients go by; what cannot be judged does not pass with it.
-    assert (response.status, response.error()["code"], response.json()["id"]) == (status, -33003, "a-1")
-    for body, media_type in ((error, "application/json"), (b"<h1>Sorry</h1>", "text/html"), (b"", "text/plain")):
+    for body, media_type in ((not_mcp, "application/json"), (b"<h1>send_message</h1>", "text/html")):
+        with upstream.replying(recorder.answer(status, body, {"content-type": media_type})):
+            response = gateway.send(LIST, issuer.token())
+        # The status is what clients go by; what cannot be judged does not pass with it.
+        assert (response.status, response.error()["code"], response.json()["id"]) == (status, -33003, "a-1")
+    for body, media_type in ((error, "application/json"), (b"", "text/plain")):
         with upstream.replying(recorder.answer(status, body, {"content-type": media_type})):
             response = gateway.send(LIST, issuer.token())
         assert (response.status, response.body) == (status, body)
