@@ -1282,3 +1282,53 @@ fn definitions_are_learnt_from_lists_before_they_are_held_against_the_consent() 
     assert_eq!(in_short(&listed(&mut gateway, &page(&changed)).1), format!("1 element, body {}", page("")));
     assert_eq!(gateway.send(&allowed()).reason, "not_permitted");
 }
+
+// --- Guards against upstreams and lists that go too far -----------------------------------------------------------------
+
+#[test]
+fn json_that_nobody_asked_for_is_read_too() {
+    let mut gateway = gateway();
+    let mut run = gateway.begin();
+    assert_eq!(run.headers(&Request::new("GET", "/mcp").bearer(&token(""))).0, Flow::Pass);
+    assert_eq!(run.answer(&[(":status", "200"), ("content-type", JSON)]).0, Flow::Hold);
+    let body = br#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"hidden"}]}}"#;
+    let (_, commands) = run.handle(Event::ResponseComplete { body });
+    let Some(Command::ReplaceResponseBody(body)) = commands.last() else { panic!("{commands:?}") };
+    assert!(!String::from_utf8_lossy(body).contains("hidden"));
+}
+
+#[test]
+fn a_session_in_another_spelling_does_not_reach_the_client() {
+    let mut gateway = gateway();
+    let mut run = gateway.begin();
+    let request = call("read");
+    run.headers(&Request::post("read", &request));
+    run.complete(request.to_string().as_bytes());
+    let (_, commands) = run.answer(&[(":status", "200"), ("content-type", JSON), ("mcp_session_id", "raw")]);
+    let [Command::EditResponseHeaders(edits)] = &*commands else { panic!("{commands:?}") };
+    assert!(edits.remove.contains(&b"mcp_session_id".to_vec()), "{edits:?}");
+}
+
+#[test]
+fn conditions_of_a_list_cost_no_more_than_they_may() {
+    let mut document = policy();
+    document["rules"] = json!([
+        {"tools": ["t*"], "scopes": ["read"], "when": "target.name != 'x'"},
+        {"tools": ["u*"], "scopes": ["read"], "when": "subject != 'x'"},
+    ]);
+    let mut gateway = Gateway::new(document, Keys::Inline);
+    let most = limits::MAX_CONDITION_EVALUATIONS;
+    for (prefix, listed, shown) in [("t", most + 5, most), ("u", most + 5, most + 5)] {
+        let tools: Vec<Value> = (0..listed).map(|number| json!({"name": format!("{prefix}{number}")})).collect();
+        let body = json!({"jsonrpc": "2.0", "id": "l-1", "result": {"tools": tools}}).to_string();
+        let mut run = gateway.begin();
+        list_comes(&mut run, JSON);
+        let (_, commands) = run.handle(Event::ResponseComplete { body: body.as_bytes() });
+        let left = commands.iter().find_map(|command| match command {
+            Command::ReplaceResponseBody(body) => Some(body.clone()),
+            _ => None,
+        });
+        let left: Value = serde_json::from_slice(left.as_deref().unwrap_or(body.as_bytes())).unwrap();
+        assert_eq!(left["result"]["tools"].as_array().unwrap().len(), shown, "{prefix}");
+    }
+}
