@@ -1324,9 +1324,8 @@ fn conditions_of_a_list_cost_no_more_than_they_may() {
         let mut run = gateway.begin();
         list_comes(&mut run, JSON);
         let (_, commands) = run.handle(Event::ResponseComplete { body: body.as_bytes() });
-        let left = commands.iter().find_map(|command| match command {
-            Command::ReplaceResponseBody(body) => Some(body.clone()),
-            _ => None,
+        let left = commands.iter().find_map(|command| {
+            if let Command::ReplaceResponseBody(body) = command { Some(body.clone()) } else { None }
         });
         let left: Value = serde_json::from_slice(left.as_deref().unwrap_or(body.as_bytes())).unwrap();
         assert_eq!(left["result"]["tools"].as_array().unwrap().len(), shown, "{prefix}");
