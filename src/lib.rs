@@ -21,6 +21,7 @@ pub mod http;
 pub mod identity;
 pub mod json;
 pub mod jwt;
+pub mod keys;
 pub mod limits;
 pub mod mcp;
 pub mod oauth;

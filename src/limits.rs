@@ -134,17 +134,17 @@ pub const MAX_RULE_TARGETS: usize = 100_000;
 /// Scopes that a policy may declare.
 pub const MAX_SCOPES: usize = 1024;
 
-/// Session keys that a policy may list: the one that seals, and those that are being replaced.
-pub const MAX_SESSION_KEYS: usize = 8;
+/// Keys that a policy may list for one purpose: the one in use, and those that are being replaced.
+pub const MAX_KEYS: usize = 8;
 
-/// Longest name of a session key; each sealed identifier carries it.
-pub const MAX_SESSION_KEY_ID_BYTES: usize = 16;
+/// Longest name of a key; each sealed identifier and record carries it.
+pub const MAX_KEY_ID_BYTES: usize = 16;
 
-/// Shortest session key: the length of what it makes (RFC 2104 section 3).
-pub const MIN_SESSION_KEY_BYTES: usize = 32;
+/// Shortest key: the length of what it makes (RFC 2104 section 3).
+pub const MIN_KEY_BYTES: usize = 32;
 
-/// Longest session key. More than 64 bytes are hashed and add nothing.
-pub const MAX_SESSION_KEY_BYTES: usize = 1024;
+/// Longest key. More than 64 bytes are hashed and add nothing.
+pub const MAX_KEY_BYTES: usize = 1024;
 
 /// How long a sealed identifier opens when the policy does not say.
 pub const DEFAULT_SESSION_AGE: Seconds = Seconds::new(24 * 3600);

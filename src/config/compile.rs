@@ -11,8 +11,8 @@ use super::document::{
 use super::issuers::issuers;
 use super::parties::{Parties, directory};
 use super::rules::rule_set;
-use super::sessions::{Variables, session_keys};
-use super::{ConfigError, Endpoint, RevocationSource};
+use super::sessions::session_keys;
+use super::{ConfigError, Endpoint, RevocationSource, Variables};
 use crate::identity::Directory;
 use crate::json;
 use crate::jwt::{KeySource, TrustedIssuer};

@@ -488,18 +488,18 @@ pub struct ForwardingDocument {
 pub struct SessionsDocument {
     /// Keys by name, at most 8. The first one seals, all of them open: to replace a key, list the new one second in every
     /// proxy, then first, and drop the old one after `max_age`. Default: `k1` in `TOOLGATE_SESSION_KEY`.
-    pub keys: Option<Vec<SessionKeyDocument>>,
+    pub keys: Option<Vec<KeyDocument>>,
     /// How long a session can be used after it began; then clients have to begin another one. Default `24h`, at most
     /// `168h`.
     pub max_age: Option<Seconds>,
 }
 
-/// A session key.
+/// A secret key.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct SessionKeyDocument {
-    /// Its name, 1 to 16 letters, digits, `_` and `-`: part of every session identifier, so the same in every proxy.
+pub struct KeyDocument {
+    /// Its name, 1 to 16 letters, digits, `_` and `-`: part of what it makes, so the same in every proxy.
     pub id: String,
     /// Environment variable that holds it: at least 32 random bytes in Base64. Envoy gives the module the variables that
     /// `vm_config.environment_variables` names.
