@@ -231,3 +231,9 @@ pub const MAX_CONDITION_EVALUATIONS: usize = 1024;
 /// Bytes of unfinished events that one worker holds for all of its streams: 128 MiB. The memory of the module does not
 /// shrink, and ends at 4 GiB for all that share its virtual machine.
 pub const MAX_HELD_BYTES: usize = 128 * 1024 * 1024;
+
+/// Policy events that wait for the next record of a worker.
+pub const MAX_PENDING_EVENTS: usize = 8;
+
+/// Workers of one proxy that tell each other how far their chains are. Envoy has one per processor.
+pub const MAX_CHAIN_HEADS: usize = 128;

@@ -2,5 +2,8 @@
 //!
 //! `record` is what is written, `seal` makes it tamper-evident.
 
+mod chain;
 pub mod record;
 pub mod seal;
+
+pub use chain::{Chain, Entry};
