@@ -237,3 +237,15 @@ pub const MAX_PENDING_EVENTS: usize = 8;
 
 /// Workers of one proxy that tell each other how far their chains are. Envoy has one per processor.
 pub const MAX_CHAIN_HEADS: usize = 128;
+
+/// Longest text of a client or token in an audit record; what is left out is counted.
+pub const MAX_RECORDED_TEXT_BYTES: usize = 256;
+
+/// Longest `x-request-id` in an audit record: Envoy's own are UUIDs.
+pub const MAX_RECORDED_ID_BYTES: usize = 64;
+
+/// Most elements of a list in an audit record, such as roles or URIs; what is left out is counted.
+pub const MAX_RECORDED_LIST: usize = 32;
+
+/// Most scopes of a token in an audit record: enough to decide again by them.
+pub const MAX_RECORDED_SCOPES: usize = 128;
