@@ -95,7 +95,7 @@ def bench_policy(resource: str, key: RSAKey) -> Document:
 def gateway_config(policy: Document, ports: dict[str, int], admin: int, upstream: Address, directory: Path) -> Document:
     """The reference configuration with a listener for each variant, without access logs, which all would write."""
     first = Ports(ports[BASELINE], upstream.port, upstream.port, admin)
-    config = stack.render_envoy_config(policy, first, upstream=upstream, access_log=directory / "unused.log")
+    config = stack.render_envoy_config(policy, first, upstream=upstream, access_log=directory / "unused.log", audit_log=directory / "unused.log")
     listeners = config["static_resources"]["listeners"]
     template = listeners.pop()
     for variant, port in ports.items():

@@ -249,3 +249,12 @@ pub const MAX_RECORDED_LIST: usize = 32;
 
 /// Most scopes of a token in an audit record: enough to decide again by them.
 pub const MAX_RECORDED_SCOPES: usize = 128;
+
+/// Records of a worker after which its chain is stated at the next tick, a second away at most.
+pub const MAX_UNCHECKED_RECORDS: u64 = 10_000;
+
+/// Time between two statements of how far a chain is, when the policy does not say.
+pub const DEFAULT_CHECKPOINT_INTERVAL: Seconds = Seconds::new(10);
+
+/// Longest time between two of them that a policy may ask for.
+pub const MAX_CHECKPOINT_INTERVAL: Seconds = Seconds::new(3600);

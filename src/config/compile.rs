@@ -12,6 +12,7 @@ use super::issuers::issuers;
 use super::parties::{Parties, directory};
 use super::rules::rule_set;
 use super::sessions::session_keys;
+use super::trail::{AuditPolicy, audit_policy};
 use super::{ConfigError, Endpoint, RevocationSource, Variables};
 use crate::identity::Directory;
 use crate::json;
@@ -60,6 +61,8 @@ pub struct CompiledPolicy {
     pub keeps_authorization: bool,
     /// How session identifiers are sealed; without keys there are no sessions.
     pub sessions: SessionKeys,
+    /// How requests are recorded; `None` for not at all.
+    pub audit: Option<AuditPolicy>,
     /// SHA-256 of the document in canonical form, in hexadecimal.
     pub digest: String,
 }
@@ -84,6 +87,15 @@ impl CompiledPolicy {
         Self::compile(document, digest, variables)
     }
 
+    /// SHA-256 of a document in canonical form, in hexadecimal, whether or not it is a policy; of its bytes if it is not
+    /// even JSON.
+    pub fn digest_of(document: &[u8]) -> String {
+        match serde_json::from_slice(document) {
+            Ok(value) => digest(&value),
+            Err(_) => hexadecimal(&hmac_sha256::Hash::hash(document)),
+        }
+    }
+
     fn compile(document: PolicyDocument, digest: String, variables: &Variables<'_>) -> Result<Self, ConfigError> {
         let PolicyDocument {
             version: _,
@@ -101,6 +113,7 @@ impl CompiledPolicy {
             rules,
             forwarding,
             sessions,
+            audit,
         } = document;
         let uri = ResourceUri::parse(&resource.uri).map_err(|problem| {
             ConfigError::new("resource.uri", problem, "write the URL of the MCP endpoint as clients use it")
@@ -116,6 +129,7 @@ impl CompiledPolicy {
         let parties = Parties { operators, agents, clients, revocation };
         let (directory, revocations) = directory(parties, &catalogue, &issuers)?;
         let rules = rule_set(rules, catalogue, longest)?;
+        let audit = audit_policy(audit, &uri, &rules, variables)?;
         let metadata = ResourceMetadata {
             resource: uri.as_str(),
             authorization_servers: issuers.iter().map(|issuer| issuer.issuer.as_str()).collect(),
@@ -138,6 +152,7 @@ impl CompiledPolicy {
             directory,
             revocations,
             conceals: refusals == Refusals::Concealed,
+            audit,
             sessions: session_keys(sessions, variables)?,
             server_requests: server_requests.into_iter().map(client_feature).collect(),
             keeps_authorization: forwarding.authorization == AuthorizationForwarding::Keep,
@@ -183,7 +198,10 @@ fn digest(document: &Value) -> String {
             Value::Null | Value::Bool(_) | Value::String(_) => value.clone(),
         }
     }
-    let hash = hmac_sha256::Hash::hash(canonical(document).to_string().as_bytes());
+    hexadecimal(&hmac_sha256::Hash::hash(canonical(document).to_string().as_bytes()))
+}
+
+fn hexadecimal(hash: &[u8]) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -11,6 +11,7 @@ mod parties;
 mod revocation;
 mod rules;
 mod sessions;
+mod trail;
 
 pub use compile::CompiledPolicy;
 pub use document::PolicyDocument;
@@ -18,3 +19,4 @@ pub use endpoint::Endpoint;
 pub use error::ConfigError;
 pub use keys::Variables;
 pub use revocation::RevocationSource;
+pub use trail::AuditPolicy;

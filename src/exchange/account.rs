@@ -17,6 +17,7 @@ use crate::identity::{Failure, Principal, Why};
 use crate::jwt::Claimed;
 use crate::limits;
 use crate::mcp::{Call, Method, Revision, Target};
+use crate::oauth::ScopeSet;
 use crate::policy::Denial;
 use crate::units::UnixMillis;
 
@@ -73,6 +74,7 @@ impl Account {
             request_id: None,
             trace: None,
             request_bytes: 0,
+            caller: None,
             unverified: None,
             asked: None,
             sides: Vec::new(),
@@ -85,8 +87,7 @@ impl Account {
     }
 
     pub(super) fn note_headers(&mut self, headers: &HeaderList) {
-        const METHODS: [&str; 9] =
-            ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+        const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
         self.reason = "ended_early";
         let method = headers.value(":method");
         self.http_method = METHODS.into_iter().find(|known| method == Some(known));
@@ -113,11 +114,12 @@ impl Account {
         self.verdict == record::Verdict::Allow
     }
 
-    /// The host did not do what was asked: the adapter has answered for it.
-    pub(super) fn fail(&mut self) {
-        self.decide(Verdict::Deny, "host_failure");
+    /// The adapter has answered for it, or has cut it off.
+    pub(super) fn fail(&mut self, reason: &'static str) {
         if self.is_allowed() {
-            self.cut_off.get_or_insert("host_failure");
+            self.cut_off.get_or_insert(reason);
+        } else {
+            self.decide(Verdict::Deny, reason);
         }
     }
 
@@ -192,7 +194,9 @@ impl Account {
     /// Begins to read the answer to a request with this id.
     pub(super) fn watch_answer(&mut self, audit: &AuditPolicy, request_id: &RawValue) {
         let tool = match &self.asked {
-            Some(asked) => asked.target.as_ref().filter(|(kind, _)| *kind == "tool").and_then(|(_, name)| name.as_deref()),
+            Some(asked) => {
+                asked.target.as_ref().filter(|(kind, _)| *kind == "tool").and_then(|(_, name)| name.as_deref())
+            }
             None => None,
         };
         let fields = tool.map(|tool| audit.outcomes.of_tool(tool)).unwrap_or_default();
@@ -244,10 +248,9 @@ impl Account {
             revision: asked.map(|asked| asked.revision.name().into()),
             rule: asked.and_then(|asked| asked.rule).map(small),
             started: started.to_rfc3339().into(),
-            target: asked.and_then(|asked| asked.target.as_ref()).map(|(kind, name)| record::Target {
-                kind: (*kind).into(),
-                name: name.as_deref().map(Into::into),
-            }),
+            target: asked
+                .and_then(|asked| asked.target.as_ref())
+                .map(|(kind, name)| record::Target { kind: (*kind).into(), name: name.as_deref().map(Into::into) }),
             trace: self.trace.as_ref().map(TraceContext::to_record),
             verdict: self.verdict,
             ..Record::default()
@@ -255,14 +258,18 @@ impl Account {
     }
 
     /// The whole record, and what of it is personal.
-    pub(super) fn conclude<'a>(&'a self, ending: &'a Ending, policy: &'a CompiledPolicy, outcome: Option<Outcome>) -> Entry<'a> {
+    pub(super) fn conclude<'a>(
+        &'a self,
+        ending: &'a Ending,
+        policy: &'a CompiledPolicy,
+        outcome: Option<Outcome>,
+    ) -> Entry<'a> {
         let asked = self.asked.as_deref();
         let principal = self.caller.as_deref();
         let status = self.status.or(ending.status);
-        let required = || {
-            let rule = policy.rules.rules.get(asked?.rule?)?;
-            Some(policy.rules.scopes.missing(&rule.scopes, &Default::default()).map(Into::into).collect())
-        };
+        let rule = asked.and_then(|asked| policy.rules.rules.get(asked.rule?));
+        let required =
+            rule.map(|rule| policy.rules.scopes.missing(&rule.scopes, &ScopeSet::default()).map(owned).collect());
         let (answered, fields) = outcome.map(|outcome| (outcome.status, outcome.fields)).unzip();
         let record = Record {
             caller: principal.map(|principal| caller(principal, policy)),
@@ -284,7 +291,7 @@ impl Account {
             scopes: principal.map(|principal| record::Scopes {
                 granted: texts(principal.token().scopes(), limits::MAX_RECORDED_SCOPES),
                 missing: self.missing.iter().map(|scope| scope.as_str().into()).collect(),
-                required: required().unwrap_or_default(),
+                required: required.unwrap_or_default(),
             }),
             sides: self.sides.iter().map(failed_side).collect(),
             ..self.facts(ending.started, ending.at)
@@ -292,7 +299,12 @@ impl Account {
         Entry { record, personal: Some(self.personal(ending, policy, fields.unwrap_or_default())) }
     }
 
-    fn response_status(&self, ending: &Ending, status: Option<u16>, answered: Option<record::ResponseStatus>) -> record::ResponseStatus {
+    fn response_status(
+        &self,
+        ending: &Ending,
+        status: Option<u16>,
+        answered: Option<record::ResponseStatus>,
+    ) -> record::ResponseStatus {
         use record::ResponseStatus::{Aborted, Error, Gateway, NoResult, RateLimited, Unread};
 
         let asks = self.asked.as_deref().is_some_and(|asked| asked.has_result);
@@ -306,7 +318,12 @@ impl Account {
         }
     }
 
-    fn personal<'a>(&'a self, ending: &'a Ending, policy: &'a CompiledPolicy, outcome: BTreeMap<String, Value>) -> Personal<'a> {
+    fn personal<'a>(
+        &'a self,
+        ending: &'a Ending,
+        policy: &'a CompiledPolicy,
+        outcome: BTreeMap<String, Value>,
+    ) -> Personal<'a> {
         let asked = self.asked.as_deref();
         let mut personal = Personal {
             arguments: asked.map(|asked| asked.arguments.clone()).unwrap_or_default(),
@@ -335,7 +352,7 @@ impl Account {
             personal.token_id = token.token_id().map(text);
             match &policy.audit {
                 Some(audit) if audit.hides_subjects => {
-                    personal.pseudonym = Some(audit.pseudonyms.of_subject(token.issuer(), token.subject()).into());
+                    personal.pseudonym = Some(audit.pseudonyms.of(token.issuer(), token.subject()).into());
                 }
                 Some(_) | None => personal.subject = Some(text(token.subject())),
             }
@@ -347,11 +364,7 @@ impl Account {
 /// What a token that was not accepted says of itself.
 fn unverified(claimed: &Claimed) -> record::Unverified<'_> {
     let one = |value: &Option<Box<str>>| value.as_deref().map(|value| text(value).into_owned().into());
-    record::Unverified {
-        client: one(&claimed.client_id),
-        issuer: one(&claimed.issuer),
-        subject: one(&claimed.subject),
-    }
+    record::Unverified { client: one(&claimed.client_id), issuer: one(&claimed.issuer), subject: one(&claimed.subject) }
 }
 
 fn caller<'a>(principal: &'a Principal, policy: &'a CompiledPolicy) -> record::Caller<'a> {
@@ -408,6 +421,10 @@ fn texts<'a>(texts: impl Iterator<Item = &'a str>, most: usize) -> Vec<Cow<'a, s
         more => first.push(format!("…[+{more}]").into()),
     }
     first
+}
+
+fn owned(text: &str) -> Cow<'static, str> {
+    text.to_owned().into()
 }
 
 fn some(text: Cow<'_, str>) -> Option<Cow<'_, str>> {

@@ -243,11 +243,7 @@ fn identify_token(
     verify(account, token, surroundings).map_err(|refusal| refused(account, token, surroundings.policy, refusal))
 }
 
-fn verify(
-    account: &mut Account,
-    token: &str,
-    surroundings: &mut Surroundings<'_>,
-) -> Result<Rc<Principal>, Refusal> {
+fn verify(account: &mut Account, token: &str, surroundings: &mut Surroundings<'_>) -> Result<Rc<Principal>, Refusal> {
     let principal = known(token, surroundings)?;
     account.caller = Some(Rc::clone(&principal));
     Ok(principal)

@@ -208,9 +208,9 @@ impl Exchange {
         flow
     }
 
-    /// Ends the exchange, because the host did not carry out a command and the adapter has answered for it.
-    pub fn abandon(&mut self) {
-        self.account.fail();
+    /// Ends the exchange, because the adapter has answered for it or cut it off; `reason` is a stable code.
+    pub fn abandon(&mut self, reason: &'static str) {
+        self.account.fail(reason);
         self.phase = match self.phase {
             // Nothing more of the answer may pass, not even if the adapter's own does not come through either.
             Phase::Holding(_) | Phase::Streaming(_) | Phase::Finished => Phase::Finished,

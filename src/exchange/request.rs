@@ -6,12 +6,12 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
+use super::account::Account;
 use super::admit::{self, Caller, Endpoint, Head, HttpMethod};
 use super::answer::{self, DECISION_HEADER};
 use super::command::{Command, Flow, HeaderEdits, Verdict};
 use super::response::{Asked, Forwarded};
 use super::session::{self, SESSION_HEADER};
-use super::account::Account;
 use super::{Phase, Surroundings};
 use crate::http::HeaderList;
 use crate::identity::{Peer, Principal};
@@ -95,8 +95,9 @@ pub(super) fn on_settled(
 ) -> (Phase, Flow) {
     if let Caller::Expect(awaited) = head.caller {
         let recognised = admit::recognise_again(account, &head.token, awaited, surroundings);
-        let checked = recognised
-            .and_then(|caller| admit::check_session(account, &head.token, &head.mcp, caller, surroundings).map(|()| caller));
+        let checked = recognised.and_then(|caller| {
+            admit::check_session(account, &head.token, &head.mcp, caller, surroundings).map(|()| caller)
+        });
         head.caller = match checked {
             Ok(caller) => caller,
             Err(answer) => return answer.send(account, head.origin.as_deref(), commands),

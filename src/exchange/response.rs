@@ -7,11 +7,11 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
+use super::account::Account;
 use super::answer::{CORS_EXPOSED, DECISION_HEADER, for_page};
 use super::command::{Command, Flow, HeaderEdits};
 use super::hygiene::unwanted_in_answer;
 use super::view::CallerView;
-use super::account::Account;
 use super::{DecisionId, Phase, Surroundings, session};
 use crate::http::{HeaderList, LocalReply, Single};
 use crate::identity::{Peer, Principal};
@@ -146,7 +146,9 @@ pub(super) fn on_headers(
     if !edits.is_empty() {
         commands.push(Command::EditResponseHeaders(edits));
     }
-    if let (Some(audit), Some(id), true) = (&surroundings.policy.audit, &forwarded.asked.id, is_readable(headers, treatment)) {
+    if let (Some(audit), Some(id), true) =
+        (&surroundings.policy.audit, &forwarded.asked.id, is_readable(headers, treatment))
+    {
         account.watch_answer(audit, id);
     }
     match treatment {
@@ -417,7 +419,12 @@ pub(super) fn cut_off_by_broken_host(account: &mut Account, commands: &mut Vec<C
 /// The answer of the upstream cannot be read.
 pub(super) fn refuse_broken_host(account: &mut Account, commands: &mut Vec<Command>) -> (Phase, Flow) {
     account.cut_off = Some("host_failure");
-    commands.push(Command::Reply(bad_gateway(account.id, None, "The answer of the MCP server cannot be read", "host_failure")));
+    commands.push(Command::Reply(bad_gateway(
+        account.id,
+        None,
+        "The answer of the MCP server cannot be read",
+        "host_failure",
+    )));
     (Phase::Finished, Flow::Hold)
 }
 
@@ -431,6 +438,7 @@ fn refuse(
 ) -> (Phase, Flow) {
     account.cut_off = Some(reason);
     let reply = bad_gateway(account.id, forwarded.asked.id.as_deref(), text, reason);
+    account.status = Some(reply.status);
     commands.push(Command::Reply(for_page(reply, forwarded.origin.as_deref())));
     (Phase::Finished, Flow::Hold)
 }

@@ -15,7 +15,7 @@ use crate::exchange::{AnswerBody, Command, Event, Exchange, Flow};
 use crate::http::LocalReply;
 use crate::identity::Peer;
 use crate::limits;
-use crate::units::UnixSeconds;
+use crate::units::{UnixMillis, UnixSeconds};
 
 /// What the SDK holds for a stream.
 pub(super) struct Stream(Rc<RefCell<Request>>);
@@ -26,6 +26,8 @@ pub(super) struct Request {
     gateway: Rc<Gateway>,
     exchange: Exchange,
     received: Received,
+    /// When the first of it came; zero for not yet.
+    started: UnixMillis,
     /// When the root is to look after the answer.
     watched_until: Option<UnixSeconds>,
     /// Bytes of an unfinished event, as the gateway counts them.
@@ -43,11 +45,11 @@ enum Received {
 
 impl Stream {
     pub(super) fn new(context_id: u32, gateway: Rc<Gateway>) -> Self {
-        let exchange = Exchange::new(gateway.next_decision());
+        let exchange = Exchange::new(gateway.next_decision(), gateway.next_salt());
         let received = Received::Part;
         Self(Rc::new_cyclic(|own| {
-            let (watched_until, own) = (None, own.clone());
-            RefCell::new(Request { context_id, gateway, exchange, received, watched_until, held: 0, own })
+            let (started, watched_until, own) = (UnixMillis::default(), None, own.clone());
+            RefCell::new(Request { context_id, gateway, exchange, received, started, watched_until, held: 0, own })
         }))
     }
 
@@ -120,6 +122,12 @@ impl HttpContext for Stream {
         })
     }
 
+    /// Comes once for every stream, after everything else and before the access loggers; for one that the proxy refused
+    /// by itself, without anything before.
+    fn on_log(&mut self) {
+        self.with((), Request::write_record);
+    }
+
     fn on_http_response_trailers(&mut self, _: usize) -> Action {
         if host::drop_trailers(Map::ResponseTrailers).is_err() {
             return self.with(Action::Pause, |request| request.take_in(Event::HostFailure));
@@ -190,8 +198,9 @@ impl Request {
         if !is_too_much {
             return action;
         }
-        self.exchange.abandon();
-        if let Err(error) = self.run(Command::CutOff { reason: "too_much_held" }) {
+        self.exchange.abandon("too_much_held");
+        let now = host::now().unwrap_or_default();
+        if let Err(error) = self.run(Command::CutOff { reason: "too_much_held" }, now) {
             host::log(Level::Error, &format!("toolgate: a stream cannot be cut off: {error}"));
         }
         Action::Pause
@@ -209,19 +218,23 @@ impl Request {
         let mut commands = Vec::new();
         let (now, event) = match host::now() {
             Ok(now) => (now, event),
-            Err(_) => (UnixSeconds::default(), Event::HostFailure),
+            Err(_) => (UnixMillis::default(), Event::HostFailure),
         };
+        if self.started == UnixMillis::default() {
+            self.started = now;
+        }
         let exchange = &mut self.exchange;
-        let handled =
-            self.gateway.with_surroundings(now, |surroundings| exchange.handle(event, surroundings, &mut commands));
-        match (handled, commands.into_iter().try_for_each(|command| self.run(command))) {
+        let handled = self
+            .gateway
+            .with_surroundings(now.seconds(), |surroundings| exchange.handle(event, surroundings, &mut commands));
+        match (handled, commands.into_iter().try_for_each(|command| self.run(command, now))) {
             (Some(Flow::Pass), Ok(())) => Action::Continue,
             (Some(Flow::Hold), Ok(())) => Action::Pause,
             (None, _) | (_, Err(_)) => self.refuse(),
         }
     }
 
-    fn run(&mut self, command: Command) -> Result<(), HostError> {
+    fn run(&mut self, command: Command, now: UnixMillis) -> Result<(), HostError> {
         match command {
             Command::EditRequestHeaders(edits) => host::edit_headers(Map::RequestHeaders, &edits),
             Command::EditResponseHeaders(edits) => host::edit_headers(Map::ResponseHeaders, &edits),
@@ -235,6 +248,7 @@ impl Request {
             }
             Command::Decided { verdict, reason } => {
                 metrics::count(&format!("toolgate.decisions.{}.{reason}", verdict.name()));
+                self.write_provisional(now);
                 Ok(())
             }
             Command::ReplaceResponseBody(body) => abi::set_buffer(Buffer::ResponseBody, &body),
@@ -268,9 +282,28 @@ impl Request {
         }
     }
 
+    /// The record of what is let through now: should the virtual machine die, it is the only one.
+    fn write_provisional(&self, now: UnixMillis) {
+        let Some(audit) = &self.gateway.policy.audit else { return };
+        if let Some(entry) = self.exchange.provisional(self.started, now) {
+            self.gateway.trail.write_provisional(audit, entry);
+        }
+    }
+
+    /// The record of the stream, which has ended.
+    fn write_record(&mut self) {
+        let Self { gateway, exchange, started, .. } = self;
+        let Some(audit) = &gateway.policy.audit else { return };
+        // A record without its time is better than none.
+        let now = host::now().unwrap_or_default();
+        let started = if *started == UnixMillis::default() { now } else { *started };
+        let ending = host::ending(started, now);
+        gateway.trail.write(audit, exchange.conclude(&ending, &gateway.policy));
+    }
+
     /// The host did not do what was asked: whatever was decided, this message goes nowhere.
     fn refuse(&mut self) -> Action {
-        self.exchange.abandon();
+        self.exchange.abandon("host_failure");
         metrics::count("toolgate.decisions.deny.host_failure");
         if let Err(error) = host::reply(&LocalReply::empty(503, "host_failure")) {
             host::log(Level::Error, &format!("toolgate: a request cannot be answered: {error}"));

@@ -127,6 +127,11 @@ impl<'a> UnverifiedClaims<'a> {
         Ok(Self { text, members })
     }
 
+    /// A claim that names somebody, if it is well-formed: for records only.
+    pub(super) fn name(&self, name: &'static str) -> Option<Cow<'a, str>> {
+        self.identity(name).ok().flatten()
+    }
+
     /// `iss`: only to choose among the trusted issuers.
     pub(super) fn issuer(&self) -> Result<Cow<'a, str>, TokenError> {
         self.identity("iss")?.ok_or(TokenError::ClaimMissing("iss"))

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::jwt::Attributes;
 use crate::limits;
+use crate::mcp::Target;
 use crate::oauth::{ScopeCatalogue, ScopeSet};
 use crate::pattern::{Match, PatternMap};
 use crate::units::{Seconds, UnixSeconds};
@@ -113,6 +114,20 @@ impl RuleSet {
             return Err(Denial::AmbiguousUri);
         }
         self.rule(found)
+    }
+
+    /// The place of the rule for a target; of several resources, for the first one.
+    pub fn place(&self, tenant: Option<&str>, target: &Target<'_>) -> Option<usize> {
+        let found = match target {
+            Target::Tool(name) => self.find(tenant, |targets| targets.tools.find(name)),
+            Target::Prompt(name) => self.find(tenant, |targets| targets.prompts.find(name)),
+            Target::Resources(uris) => {
+                let uri = uris.first()?;
+                self.find(tenant, |targets| targets.resources.find(uri)).filter(|found| found.exact || is_plain(uri))
+            }
+            Target::Protocol | Target::Task => None,
+        };
+        found.map(|found| found.rule)
     }
 
     /// Of two equally specific rules the tenant's own counts.

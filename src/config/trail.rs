@@ -1,0 +1,89 @@
+//! The audit trail: which keys seal it, and where it goes.
+
+use super::check::within;
+use super::document::{AnchorDocument, AuditDocument, PseudonymKeyDocument, Records, Subjects};
+use super::{ConfigError, Endpoint, Variables, keys};
+use crate::audit::{Outcomes, Pseudonyms, Redaction};
+use crate::keys::NamedKey;
+use crate::limits;
+use crate::oauth::ResourceUri;
+use crate::policy::RuleSet;
+use crate::units::Seconds;
+
+/// The variable that holds the key that needs no `audit.keys`.
+const DEFAULT_VARIABLE: &str = "TOOLGATE_AUDIT_KEY";
+/// The variable that holds the key of pseudonyms, if no other one is named.
+const DEFAULT_PSEUDONYM_VARIABLE: &str = "TOOLGATE_PSEUDONYM_KEY";
+
+/// How requests are recorded.
+#[derive(Clone, Debug)]
+pub struct AuditPolicy {
+    key: NamedKey,
+    /// Makes pseudonyms and keyed digests.
+    pub pseudonyms: Pseudonyms,
+    /// Whether a pseudonym takes the place of the subject.
+    pub hides_subjects: bool,
+    /// What of the arguments is written, and how.
+    pub redaction: Redaction,
+    /// What of results is written.
+    pub outcomes: Outcomes,
+    /// Whether records are written to the proxy's own log too.
+    pub host_log: bool,
+    /// Where checkpoints are sent.
+    pub anchor: Option<Endpoint>,
+    /// Time between two checkpoints.
+    pub every: Seconds,
+}
+
+impl AuditPolicy {
+    /// The key that seals.
+    pub const fn key(&self) -> &NamedKey {
+        &self.key
+    }
+}
+
+pub(super) fn audit_policy(
+    document: AuditDocument,
+    resource: &ResourceUri,
+    rules: &RuleSet,
+    variables: &Variables<'_>,
+) -> Result<Option<AuditPolicy>, ConfigError> {
+    let AuditDocument { records, keys, pseudonym_key, subjects, host_log, checkpoint_interval, anchor } = document;
+    if records == Records::Off {
+        return Ok(None);
+    }
+    let key = match keys {
+        Some(keys) => keys::listed("audit", &keys, variables)?.into_iter().next(),
+        None => keys::default("audit", DEFAULT_VARIABLE, variables)?,
+    };
+    let key = key.ok_or_else(|| keys::unset("audit", DEFAULT_VARIABLE))?;
+    let pseudonym_key = match pseudonym_key {
+        Some(PseudonymKeyDocument { env }) => {
+            let path = "audit.pseudonym_key.env";
+            keys::check_variable(path, &env)?;
+            let key = keys::default(path, &env, variables)?;
+            Some(key.ok_or_else(|| keys::unset(path, &env))?)
+        }
+        None => keys::default("audit.pseudonym_key", DEFAULT_PSEUDONYM_VARIABLE, variables)?,
+    };
+    let pseudonyms = Pseudonyms::new(pseudonym_key.as_ref().unwrap_or(&key).secret(), resource.as_str());
+    let every = checkpoint_interval.unwrap_or(limits::DEFAULT_CHECKPOINT_INTERVAL);
+    within("audit.checkpoint_interval", every, Seconds::new(1), limits::MAX_CHECKPOINT_INTERVAL)?;
+    let _ = rules;
+    Ok(Some(AuditPolicy {
+        key,
+        pseudonyms,
+        hides_subjects: subjects == Subjects::Pseudonym,
+        redaction: Redaction::default(),
+        outcomes: Outcomes::default(),
+        host_log,
+        anchor: anchor.map(endpoint).transpose()?,
+        every,
+    }))
+}
+
+fn endpoint(document: AnchorDocument) -> Result<Endpoint, ConfigError> {
+    let AnchorDocument { cluster, path, authority } = document;
+    let authority = authority.unwrap_or_else(|| cluster.clone());
+    Endpoint::check("audit.anchor", &cluster, &path, authority)
+}
