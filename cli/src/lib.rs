@@ -1,13 +1,16 @@
 //! The parts of the `toolgate` command.
 //!
-//! Everything that a command has to do with its surroundings goes through [`Host`].
+//! Everything that a command has to do with its surroundings goes through [`host::Host`].
 
 pub mod host;
 pub mod log;
+pub mod text;
+pub mod verify;
 
 use clap::{Parser, Subcommand};
 
-use host::{Exit, Failure, Host};
+use host::{Exit, Host};
+use verify::{VerifyLog, verify_log};
 
 /// Works with Toolgate's audit logs and policies.
 #[derive(Debug, Parser)]
@@ -18,10 +21,14 @@ pub struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    VerifyLog(VerifyLog),
+}
 
 /// Runs the command. Why it cannot run is said on the error stream.
-pub fn run(arguments: Arguments, host: &mut Host<'_>) -> Exit {
-    let result: Result<Exit, Failure> = match arguments.command {};
+pub fn run(arguments: &Arguments, host: &mut Host<'_>) -> Exit {
+    let result = match &arguments.command {
+        Command::VerifyLog(arguments) => verify_log(arguments, host),
+    };
     result.unwrap_or_else(|failure| host.report(&failure))
 }
