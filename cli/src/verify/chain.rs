@@ -128,6 +128,13 @@ impl Sequence {
             Some(held) => self.stray(held, defects),
             None => {}
         }
+        // Not before: the record could still come in its place, and the stray be a copy.
+        while seen.seq > self.next
+            && let Some(stray) = self.strays.remove(&self.next)
+        {
+            self.early(&stray, defects);
+            self.append(stray, defects);
+        }
         if seen.seq == self.next {
             self.append(seen, defects);
         } else {
@@ -201,10 +208,6 @@ impl Sequence {
         }
         self.next = seen.seq.saturating_add(1);
         self.last = Some(seen);
-        if let Some(stray) = self.strays.remove(&self.next) {
-            self.early(&stray, defects);
-            self.append(stray, defects);
-        }
     }
 
     fn stray(&mut self, stray: Seen, defects: &mut Defects) {
