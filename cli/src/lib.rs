@@ -1,0 +1,34 @@
+//! The parts of the `toolgate` command.
+//!
+//! Everything that a command has to do with its surroundings goes through [`host::Host`].
+
+pub mod host;
+pub mod log;
+pub mod text;
+pub mod verify;
+
+use clap::{Parser, Subcommand};
+
+use host::{Exit, Host};
+use verify::{VerifyLog, verify_log};
+
+/// Works with Toolgate's audit logs and policies.
+#[derive(Debug, Parser)]
+#[command(name = "toolgate", version)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    VerifyLog(VerifyLog),
+}
+
+/// Runs the command. Why it cannot run is said on the error stream.
+pub fn run(arguments: &Arguments, host: &mut Host<'_>) -> Exit {
+    let result = match &arguments.command {
+        Command::VerifyLog(arguments) => verify_log(arguments, host),
+    };
+    result.unwrap_or_else(|failure| host.report(&failure))
+}
