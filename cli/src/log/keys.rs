@@ -5,17 +5,14 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use toolgate::audit::seal::AuditKey;
+use toolgate::audit::seal::mac;
+use toolgate::keys::{KeyProblem, NamedKey};
 
 use super::line::Envelope;
 
 /// Looks up an environment variable.
 pub type Variables<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
-/// Shortest secret, in bytes.
-const MIN_SECRET_BYTES: usize = 16;
-/// Longest secret, in bytes.
-const MAX_SECRET_BYTES: usize = 512;
 /// Longest name of a key, in bytes.
 const MAX_ID_BYTES: usize = 32;
 
@@ -94,7 +91,7 @@ pub enum Seal {
 
 /// The keys of a log.
 #[derive(Clone, Debug)]
-pub struct Keys(Vec<AuditKey>);
+pub struct Keys(Vec<NamedKey>);
 
 impl Keys {
     /// The keys that `arguments` name; without any, the default one.
@@ -104,7 +101,7 @@ impl Keys {
     pub fn load(arguments: &[KeyArgument], variables: &Variables<'_>) -> Result<Self, KeyError> {
         let default = [KeyArgument::default()];
         let arguments = if arguments.is_empty() { &default } else { arguments };
-        let mut keys: Vec<AuditKey> = Vec::with_capacity(arguments.len());
+        let mut keys: Vec<NamedKey> = Vec::with_capacity(arguments.len());
         for argument in arguments {
             if keys.iter().any(|key| key.id() == argument.id) {
                 return Err(KeyError::Repeated(argument.id.clone()));
@@ -115,30 +112,30 @@ impl Keys {
     }
 
     /// The key that seals what this command writes: the first one.
-    pub fn first(&self) -> Option<&AuditKey> {
+    pub fn first(&self) -> Option<&NamedKey> {
         self.0.first()
     }
 
     /// Whether the key `id` has sealed the record of `envelope`.
     pub fn check(&self, envelope: &Envelope<'_>, id: &str) -> Seal {
         match self.0.iter().find(|key| key.id() == id) {
-            Some(key) if key.mac(envelope.record.as_bytes()) == envelope.mac => Seal::Valid,
+            Some(key) if mac(key, envelope.record.as_bytes()) == envelope.mac => Seal::Valid,
             Some(_) => Seal::Wrong,
             None => Seal::UnknownKey,
         }
     }
 }
 
-fn load(argument: &KeyArgument, variables: &Variables<'_>) -> Result<AuditKey, KeyError> {
+fn load(argument: &KeyArgument, variables: &Variables<'_>) -> Result<NamedKey, KeyError> {
     let KeyArgument { id, variable } = argument;
     let unusable = |problem| KeyError::Unusable { variable: variable.clone(), problem };
     let text = variables(variable).ok_or_else(|| KeyError::Unset { id: id.clone(), variable: variable.clone() })?;
     let secret = BASE64.decode(text.trim()).map_err(|_| unusable("is not base64"))?;
-    match secret.len() {
-        MIN_SECRET_BYTES..=MAX_SECRET_BYTES => Ok(AuditKey::new(id, &secret)),
-        0..MIN_SECRET_BYTES => Err(unusable("holds fewer than 16 bytes")),
-        _ => Err(unusable("holds more than 512 bytes")),
-    }
+    NamedKey::new(id, &secret).map_err(|problem| match problem {
+        KeyProblem::TooShort => unusable("holds fewer than 32 bytes"),
+        KeyProblem::TooLong => unusable("holds more than 1024 bytes"),
+        KeyProblem::Id | KeyProblem::Repeated => unusable("belongs to a name that is not one"),
+    })
 }
 
 #[cfg(test)]
@@ -164,7 +161,7 @@ mod tests {
     #[test]
     fn a_key_seals_what_it_sealed() {
         let keys = load(&[]).unwrap();
-        let mac = keys.first().unwrap().mac(b"{}");
+        let mac = mac(keys.first().unwrap(), b"{}");
         let envelope = Envelope { mac: mac.into(), personal: None, record: "{}".into() };
         assert_eq!(keys.check(&envelope, "k1"), Seal::Valid);
         assert_eq!(keys.check(&envelope, "k2"), Seal::UnknownKey);
@@ -175,7 +172,7 @@ mod tests {
     fn a_key_that_cannot_be_used_is_named_and_not_shown() {
         let message = |arguments: &[&str]| load(arguments).unwrap_err().to_string();
         assert!(message(&["k2=NOWHERE"]).contains("`NOWHERE` is not set"));
-        assert!(message(&["k2=SHORT"]).contains("`SHORT` holds fewer than 16 bytes"));
+        assert!(message(&["k2=SHORT"]).contains("`SHORT` holds fewer than 32 bytes"));
         let odd = message(&["k2=ODD"]);
         assert!(odd.contains("`ODD` is not base64") && !odd.contains("base64!"));
         assert!(message(&["k=UNPADDED", "k=UNPADDED"]).contains("`k` is given twice"));

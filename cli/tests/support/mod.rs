@@ -9,15 +9,16 @@ use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use toolgate::audit::record::{Anchor, Caller, Head, Http, Kind, Link, Personal, Record, Target, VERSION, Verdict};
-use toolgate::audit::seal::{AuditKey, line, personal_digest};
+use toolgate::audit::seal::{self, line, personal_digest};
+use toolgate::keys::NamedKey;
 use toolgate_cli::host::{Exit, Host};
 use toolgate_cli::{Arguments, run};
 
 pub(crate) const ISSUER: &str = "https://issuer.test";
 
 /// The key of every test log.
-pub(crate) fn key() -> AuditKey {
-    AuditKey::new("k1", b"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
+pub(crate) fn key() -> NamedKey {
+    NamedKey::new("k1", b"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA").unwrap()
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -133,7 +134,7 @@ pub(crate) fn at(second: u64) -> String {
 /// A sealed line.
 pub(crate) fn sealed(record: &Record<'_>, personal: Option<&str>) -> (String, String) {
     let record = serde_json::to_string(record).unwrap();
-    let mac = key().mac(record.as_bytes());
+    let mac = seal::mac(&key(), record.as_bytes());
     (line(&mac, personal, &record), mac)
 }
 
