@@ -5,6 +5,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -497,3 +498,109 @@ def test_workers_that_rest_send_no_checkpoints(anchored: Gateway, issuer: Issuer
     wait_for_checkpoints(anchored)
     assert len(of_kind(lines_of(anchored.audit_log)[len(before):], "checkpoint")) == 1
     assert verify(anchored.envoy.audit_key, anchored.audit_log).is_clean
+
+
+# --- Chains -----------------------------------------------------------------------------------------------------------
+
+
+def heads(gateway: Gateway) -> int:
+    """How often records say how far other chains are."""
+    return sum(len(json.loads(line)["record"].get("heads", [])) for line in lines_of(gateway.audit_log))
+
+
+def host_checkpoints(gateway: Gateway) -> int:
+    """Checkpoints of the gateway's chains in Envoy's log."""
+    chains = ends(lines_of(gateway.audit_log))
+    parts = [line.partition("toolgate audit ")[2] for line in gateway.envoy.log.splitlines()]
+    checkpoints = of_kind([part for part in parts if part], "checkpoint")
+    return sum(link["id"] in chains for link in links(checkpoints))
+
+
+@pytest.mark.parametrize("vm_id", ["toolgate", ""])
+def test_workers_tell_each_other_how_far_they_are(start: NewOwn, issuer: Issuer, vm_id: str) -> None:
+    """Not with an empty `vm_id`, where any other module could speak for them; the records are fine all the same."""
+
+    def adjust(listener: dict[str, Any]) -> None:
+        plugin_of(listener)["vm_config"]["vm_id"] = vm_id
+
+    gateway = start(adjust, host_log=True, checkpoint_interval="1s")
+    send_until(gateway, issuer, chains=2)
+    for rounds in (2, 4):  # in the second round, each worker has heard of the other one if it ever does
+        gateway.envoy.wait_until("checkpoints", lambda rounds=rounds: host_checkpoints(gateway) >= rounds)
+        before = ends(settled(gateway))
+        while any(ends(settled(gateway))[chain] == last for chain, last in before.items()):
+            gateway.send(PING, token_for(gateway, issuer))
+    assert (heads(gateway) > 0) == (vm_id != "")
+    assert verify(gateway.envoy.audit_key, gateway.audit_log).is_clean
+
+
+def test_two_resources_have_chains_of_their_own(start: NewOwn, issuer: Issuer, tmp_path: Path) -> None:
+    """In one virtual machine. Each log can be verified without the other one, and both as one."""
+    gateways = [start(), start()]
+    for _ in range(3):
+        for gateway in gateways:
+            send_mix(gateway, issuer, 1)
+    for gateway in gateways:
+        send_until(gateway, issuer, chains=2)
+    logs = [settled(gateway) for gateway in gateways]
+    assert not ends(logs[0]).keys() & ends(logs[1]).keys()
+    workers = [{json.loads(line)["record"]["worker"] for line in log} for log in logs]
+    for files in ([logs[0]], [logs[1]], logs):
+        found = verify(gateways[0].envoy.audit_key, *(write(tmp_path, log) for log in files))
+        assert found.is_clean, found.report
+        assert len(found.report["chains"]) == 2 * len(files)
+    assert all(len(each) == 2 for each in workers)
+
+
+# --- Lines before the end ---------------------------------------------------------------------------------------------
+
+
+def log_early(listener: dict[str, Any]) -> None:
+    """Lets Envoy log requests while they last, the sample `file` in place of the reference's entry."""
+    manager = manager_of(listener)
+    manager["access_log_options"] = {"flush_access_log_on_new_request": True, "access_log_flush_interval": "0.1s"}
+    path = Path(manager["access_log"][1]["typed_config"]["path"])
+    manager["access_log"][1] = samples.file_log("file", path)
+
+
+def test_lines_of_requests_that_go_on_are_provisional(start: NewOwn, issuer: Issuer) -> None:
+    """What Envoy logs while a request lasts is no part of the chain, and the last word comes later."""
+    gateway = start(log_early)
+    go_on = Event()
+    event = b'data: {"jsonrpc":"2.0","method":"notifications/message","params":{}}\n\n'
+    result = b'data: {"jsonrpc":"2.0","id":1,"result":{}}\n\n'
+    key = gateway.envoy.audit_key
+    with gateway.upstream.replying(events(event, result, before_last=go_on)), ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(gateway.send, PING, token_for(gateway, issuer))
+        gateway.envoy.wait_until("two periods", lambda: len(of_kind(records_of(gateway), "provisional")) >= 2)
+        while_it_lasts = verify(key, gateway.audit_log)
+        go_on.set()
+        assert answer.result().status == 200
+    assert while_it_lasts.is_clean and while_it_lasts.report["unended"]["count"] == 1
+    gateway.envoy.wait_until("the end", lambda: verify(key, gateway.audit_log).report["unended"]["count"] == 0)
+    lines = [json.loads(line)["record"] for line in lines_of(gateway.audit_log)]
+    found = verify(key, gateway.audit_log)
+    assert found.is_clean and found.report["records"]["request"] == 2, found.report
+    assert [(line["id"], line["reason"]) for line in lines[1:]] == [(lines[-1]["id"], "permitted")] * len(lines[1:])
+
+
+def test_a_line_of_a_request_that_is_held_has_no_record_yet(start: NewOwn, issuer: Issuer) -> None:
+    """A limit of such lines: they show as requests without a record."""
+    gateway = start(log_early)
+    key = issuer.rotate()
+    issuer.gate.clear()
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(gateway.send, PING, token_for(gateway, issuer, key=key))
+            gateway.envoy.wait_until("a line", lambda: "-" in lines_of(gateway.audit_log))
+            issuer.gate.set()
+            assert answer.result().status == 200
+    finally:
+        issuer.gate.set()
+    found = verify(gateway.envoy.audit_key, gateway.audit_log)
+    assert set(found.report["defects_by_kind"]) == {"no_record"}
+
+
+def records_of(gateway: Gateway) -> Records:
+    """Lines that are records."""
+    return [line for line in lines_of(gateway.audit_log) if line != "-"]

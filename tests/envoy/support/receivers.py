@@ -84,7 +84,9 @@ class Receiver:
 
     def up(self) -> None:
         """Accepts connections, on the port that it always had."""
-        self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
+        # A small window: what is not read piles up at Envoy.
+        options = [("grpc.so_reuseport", 0), ("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 16384)]
+        self._server = grpc.server(ThreadPoolExecutor(8), options=options)
         self._server.add_generic_rpc_handlers((self._handlers(),))
         self.port = self._server.add_insecure_port(f"{LOOPBACK}:{self.port}")
         self._server.start()
