@@ -362,6 +362,8 @@ def ship(own: Envoy, start: NewOwn, issuer: Issuer, tmp_path: Path) -> Iterator[
         log, cluster = samples.service_log(name, cluster_name, receiver.port)
         # Little room, so that a test fills it.
         cluster["per_connection_buffer_limit_bytes"] = 65536
+        (options,) = cluster["typed_extension_protocol_options"].values()
+        options["explicit_http_config"]["http2_protocol_options"]["initial_stream_window_size"] = 65535
         gateway = start(lambda listener: samples.log_to(listener, log), [cluster])
         send_until(gateway, issuer, chains=2)
         shipped = Shipped(gateway, receiver, read, cluster_name)
