@@ -129,6 +129,7 @@ impl CompiledPolicy {
         let parties = Parties { operators, agents, clients, revocation };
         let (directory, revocations) = directory(parties, &catalogue, &issuers)?;
         let rules = rule_set(rules, catalogue, longest)?;
+        let sessions = session_keys(sessions, variables)?;
         let audit = audit_policy(audit, &uri, &rules, variables)?;
         let metadata = ResourceMetadata {
             resource: uri.as_str(),
@@ -153,7 +154,7 @@ impl CompiledPolicy {
             revocations,
             conceals: refusals == Refusals::Concealed,
             audit,
-            sessions: session_keys(sessions, variables)?,
+            sessions,
             server_requests: server_requests.into_iter().map(client_feature).collect(),
             keeps_authorization: forwarding.authorization == AuthorizationForwarding::Keep,
             digest,
