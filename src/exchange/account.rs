@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::command::Verdict;
 use super::{DecisionId, Ending};
+use crate::audit::mask::masked;
 use crate::audit::record::{self, Personal, Record};
 use crate::audit::{Entry, Outcome, OutcomePicker, Salt, TraceContext, clean, names_of_flags};
 use crate::config::{AuditPolicy, CompiledPolicy};
@@ -155,14 +156,19 @@ impl Account {
         let (Some(audit), Some(call)) = (&policy.audit, calls.get(index)) else { return };
         let tenant = self.caller.as_ref().and_then(|caller| caller.tenant());
         let arguments = if call.has_arguments() { arguments(index) } else { None };
-        let named = |text: &str| Some(clean(text, limits::MAX_RECORDED_TEXT_BYTES).into_owned());
+        let rule = policy.rules.place(tenant, &call.target);
+        // What no rule names is any text that somebody has sent.
+        let written = |text: &str| match rule {
+            Some(_) => clean(text, limits::MAX_RECORDED_TEXT_BYTES).into_owned(),
+            None => masked(text, limits::MAX_RECORDED_TEXT_BYTES),
+        };
         let (target, uris) = match &call.target {
             Target::Protocol => (None, Vec::new()),
-            Target::Tool(name) => (Some(("tool", named(name))), Vec::new()),
-            Target::Prompt(name) => (Some(("prompt", named(name))), Vec::new()),
+            Target::Tool(name) => (Some(("tool", Some(written(name)))), Vec::new()),
+            Target::Prompt(name) => (Some(("prompt", Some(written(name)))), Vec::new()),
             Target::Resources(uris) if uris.is_empty() => (None, Vec::new()),
             Target::Resources(uris) => {
-                let uris = texts(uris.iter().map(AsRef::as_ref), limits::MAX_RECORDED_LIST);
+                let uris = shortened(uris.iter().map(|uri| written(uri).into()), limits::MAX_RECORDED_LIST);
                 (Some(("resource", None)), uris.into_iter().map(Cow::into_owned).collect())
             }
             Target::Task => (Some(("task", None)), Vec::new()),
@@ -179,13 +185,13 @@ impl Account {
             method: call.method,
             target,
             uris,
-            rule: policy.rules.place(tenant, &call.target),
+            rule,
             arguments: redaction
                 .zip(arguments)
                 .map(|(redaction, arguments)| redaction.apply(arguments.get(), &audit.pseudonyms, self.salt.text()))
                 .unwrap_or_default(),
             arguments_digest: arguments.map(|arguments| audit.pseudonyms.digest(arguments.get().as_bytes())),
-            stated_purpose: call.context.purpose.as_deref().and_then(named),
+            stated_purpose: call.context.purpose.as_deref().map(|text| masked(text, limits::MAX_RECORDED_TEXT_BYTES)),
             has_result: calls.iter().any(|call| call.method.is_some() && call.id.is_some()),
             batch: (calls.len() > 1).then(|| (calls.len(), summary(calls))),
         }));
@@ -352,7 +358,7 @@ impl Account {
             personal.token_id = token.token_id().map(text);
             match &policy.audit {
                 Some(audit) if audit.hides_subjects => {
-                    personal.pseudonym = Some(audit.pseudonyms.of(token.issuer(), token.subject()).into());
+                    personal.pseudonym = Some(audit.pseudonyms.of(token.issuer(), token.subject().as_bytes()).into());
                 }
                 Some(_) | None => personal.subject = Some(text(token.subject())),
             }
@@ -400,7 +406,7 @@ fn summary(calls: &[Call<'_>]) -> Vec<String> {
         let method = call.method.map_or("response", Method::name);
         match &call.target {
             Target::Tool(name) | Target::Prompt(name) => {
-                format!("{method} {}", clean(name, limits::MAX_RECORDED_TEXT_BYTES))
+                format!("{method} {}", masked(name, limits::MAX_RECORDED_TEXT_BYTES))
             }
             Target::Resources(_) | Target::Protocol | Target::Task => method.to_owned(),
         }
@@ -414,7 +420,10 @@ fn text(text: &str) -> Cow<'_, str> {
 
 /// The first of these texts, and how many more there are.
 fn texts<'a>(texts: impl Iterator<Item = &'a str>, most: usize) -> Vec<Cow<'a, str>> {
-    let mut texts = texts.map(text);
+    shortened(texts.map(text), most)
+}
+
+fn shortened<'a>(mut texts: impl Iterator<Item = Cow<'a, str>>, most: usize) -> Vec<Cow<'a, str>> {
     let mut first: Vec<Cow<'a, str>> = texts.by_ref().take(most).collect();
     match texts.count() {
         0 => {}
