@@ -131,16 +131,9 @@ impl CompiledPolicy {
         let rules = rule_set(rules, catalogue, longest)?;
         let sessions = session_keys(sessions, variables)?;
         let audit = audit_policy(audit, &uri, &rules, variables)?;
-        let metadata = ResourceMetadata {
-            resource: uri.as_str(),
-            authorization_servers: issuers.iter().map(|issuer| issuer.issuer.as_str()).collect(),
-            scopes_supported: &initial_scopes,
-            bearer_methods_supported: ["header"],
-            resource_name: resource.name.as_deref(),
-        };
         Ok(Self {
             metadata_url: uri.metadata_url(),
-            metadata: serde_json::to_value(&metadata).unwrap_or_default(),
+            metadata: metadata(&uri, &issuers, &initial_scopes, resource.name.as_deref()),
             initial_scopes: initial_scopes.join(" "),
             resource: uri,
             revisions,
@@ -160,6 +153,17 @@ impl CompiledPolicy {
             digest,
         })
     }
+}
+
+fn metadata(uri: &ResourceUri, issuers: &[TrustedIssuer], scopes: &[String], name: Option<&str>) -> Value {
+    let metadata = ResourceMetadata {
+        resource: uri.as_str(),
+        authorization_servers: issuers.iter().map(|issuer| issuer.issuer.as_str()).collect(),
+        scopes_supported: scopes,
+        bearer_methods_supported: ["header"],
+        resource_name: name,
+    };
+    serde_json::to_value(&metadata).unwrap_or_default()
 }
 
 fn initial_scopes(

@@ -391,9 +391,10 @@ fn caller<'a>(principal: &'a Principal, policy: &'a CompiledPolicy) -> record::C
 
 fn failed_side(failure: &Failure) -> record::FailedSide<'_> {
     record::FailedSide {
-        scopes: match &failure.why {
-            Why::MissingScopes(scopes) => scopes.iter().map(|scope| scope.as_str().into()).collect(),
-            _ => Vec::new(),
+        scopes: if let Why::MissingScopes(scopes) = &failure.why {
+            scopes.iter().map(|scope| scope.as_str().into()).collect()
+        } else {
+            Vec::new()
         },
         side: failure.side.name().into(),
         why: failure.why.code().into(),
