@@ -355,12 +355,12 @@ impl Account {
             personal.claimed_roles = texts(attributes.roles.iter().map(AsRef::as_ref), limits::MAX_RECORDED_LIST);
             personal.department = one(&attributes.department);
             personal.purpose = one(&attributes.purpose);
-            personal.token_id = token.token_id().map(text);
+            personal.token_id = token.token_id().map(identity);
             match &policy.audit {
                 Some(audit) if audit.hides_subjects => {
                     personal.pseudonym = Some(audit.pseudonyms.of(token.issuer(), token.subject().as_bytes()).into());
                 }
-                Some(_) | None => personal.subject = Some(text(token.subject())),
+                Some(_) | None => personal.subject = Some(identity(token.subject())),
             }
         }
         personal
@@ -369,7 +369,7 @@ impl Account {
 
 /// What a token that was not accepted says of itself.
 fn unverified(claimed: &Claimed) -> record::Unverified<'_> {
-    let one = |value: &Option<Box<str>>| value.as_deref().map(|value| text(value).into_owned().into());
+    let one = |value: &Option<Box<str>>| value.as_deref().map(|value| identity(value).into_owned().into());
     record::Unverified { client: one(&claimed.client_id), issuer: one(&claimed.issuer), subject: one(&claimed.subject) }
 }
 
@@ -377,15 +377,15 @@ fn caller<'a>(principal: &'a Principal, policy: &'a CompiledPolicy) -> record::C
     let token = principal.token();
     record::Caller {
         agent: principal.agent(&policy.directory).map(|agent| agent.name.as_str().into()),
-        client: token.client_id().map(text),
+        client: token.client_id().map(identity),
         credential: "jwt".into(),
         expires_at: token.expires_at().get(),
         issued_at: token.issued_at().get(),
-        issuer: text(token.issuer()),
+        issuer: identity(token.issuer()),
         machine: token.attributes().is_machine,
         roles: principal.operator_roles().iter().map(|role| role.as_str().into()).collect(),
         sender_constraint: "none".into(),
-        tenant: principal.tenant().map(text),
+        tenant: principal.tenant().map(identity),
     }
 }
 
@@ -413,6 +413,11 @@ fn summary(calls: &[Call<'_>]) -> Vec<String> {
         }
     };
     calls.iter().take(limits::MAX_RECORDED_LIST).map(line).collect()
+}
+
+/// Who somebody is, whole: half a name could be another one's.
+fn identity(text: &str) -> Cow<'_, str> {
+    clean(text, limits::MAX_IDENTITY_BYTES)
 }
 
 fn text(text: &str) -> Cow<'_, str> {
