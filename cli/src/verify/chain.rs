@@ -10,8 +10,8 @@
 use std::collections::BTreeMap;
 
 use super::defect::{Defect, DefectKind, Defects};
-use super::ranges::Ranges;
 use crate::log::Place;
+use crate::ranges::Ranges;
 
 /// A seal, decoded.
 pub(super) type Mac = [u8; 32];
