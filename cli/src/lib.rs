@@ -2,6 +2,7 @@
 //!
 //! Everything that a command has to do with its surroundings goes through [`host::Host`].
 
+pub mod audit;
 pub mod erase;
 pub mod host;
 pub mod log;
@@ -11,6 +12,7 @@ pub mod verify;
 
 use clap::{Parser, Subcommand};
 
+use audit::{Audit, audit};
 use erase::{Erase, erase};
 use host::{Exit, Host};
 use verify::{VerifyLog, verify_log};
@@ -27,6 +29,7 @@ pub struct Arguments {
 enum Command {
     VerifyLog(VerifyLog),
     Erase(Erase),
+    Audit(Audit),
 }
 
 /// Runs the command. Why it cannot run is said on the error stream.
@@ -34,6 +37,7 @@ pub fn run(arguments: &Arguments, host: &mut Host<'_>) -> Exit {
     let result = match &arguments.command {
         Command::VerifyLog(arguments) => verify_log(arguments, host),
         Command::Erase(arguments) => erase(arguments, host),
+        Command::Audit(arguments) => audit(arguments, host),
     };
     result.unwrap_or_else(|failure| host.report(&failure))
 }

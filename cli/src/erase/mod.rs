@@ -9,12 +9,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use time::OffsetDateTime;
 
 use crate::host::{Exit, Failure, Host};
 use crate::log::input::Lines;
 use crate::log::{KeyArgument, Keys};
-use crate::text::printable;
+use crate::text::{printable, timestamp};
 use record::Signature;
 use replace::{ReplaceError, replace};
 use rewrite::{Done, Rewrite, RewriteError};
@@ -136,11 +135,4 @@ fn report(path: &Path, done: Done, is_dry: bool, host: &mut Host<'_>) -> io::Res
         )?;
     }
     Ok(())
-}
-
-/// A time in the form that records have.
-fn timestamp(time: OffsetDateTime) -> String {
-    let (date, hour, minute, second) = (time.date(), time.hour(), time.minute(), time.second());
-    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", time.millisecond())
 }
