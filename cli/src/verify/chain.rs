@@ -7,6 +7,7 @@
 //! - A missing record can still come, late.
 //! - Records that come late or again, one after the other, are one run.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::defect::{Defect, DefectKind, Defects};
@@ -135,10 +136,11 @@ impl Sequence {
             self.early(&stray, defects);
             self.append(stray, defects);
         }
-        if seen.seq == self.next {
-            self.append(seen, defects);
-        } else {
-            self.held = Some(seen);
+        match seen.seq.cmp(&self.next) {
+            // The oldest of too many strays has taken the chain past it.
+            Ordering::Less => self.take_behind(&seen, known, defects),
+            Ordering::Equal => self.append(seen, defects),
+            Ordering::Greater => self.held = Some(seen),
         }
     }
 
