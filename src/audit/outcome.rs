@@ -762,7 +762,8 @@ mod tests {
     fn answers() -> impl Strategy<Value = String> {
         let scalar =
             prop::sample::select(vec!["1", "-2.5", "true", "false", "null", r#""x""#, r#""\u0061\"""#, "\"é\"", "7"]);
-        let part = scalar.prop_map(str::to_owned).prop_recursive(4, 24, 4, |inner| {
+        let scalar = scalar.prop_map(str::to_owned).boxed();
+        let part = scalar.clone().prop_recursive(4, 24, 4, |inner| {
             let names = prop::sample::select(vec!["booking_id", "c", "a/b", "text", "isError", r"\u0063", "x"]);
             let member = (names, inner.clone()).prop_map(|(name, value)| format!("\"{name}\" : {value}"));
             prop_oneof![
@@ -770,26 +771,38 @@ mod tests {
                 prop::collection::vec(member, 0..4).prop_map(|members| format!("{{{}}}", members.join(","))),
             ]
         });
-        let names = prop::sample::select(vec!["structuredContent", "content", "isError", "structured\\u0043ontent"]);
-        let member = prop_oneof![
-            3 => (names, part.clone()).prop_map(|(name, value)| format!("\"{name}\":{value}")),
-            1 => prop::sample::select(vec!["\"isError\":true", "\"isError\":false"]).prop_map(str::to_owned),
+        let member = |name: &'static str, value: BoxedStrategy<String>| {
+            value.prop_map(move |value| format!("\"{name}\":{value}")).boxed()
+        };
+        let object = |members: BoxedStrategy<String>, most: usize| {
+            prop::collection::vec(members, 0..=most).prop_map(|members| format!("{{{}}}", members.join(", "))).boxed()
+        };
+        let part = part.boxed();
+        let value = prop_oneof![4 => scalar, 1 => part.clone()].boxed();
+        let booking =
+            prop_oneof![member("booking_id", value.clone()), member("a/b", part.clone()), member("x", part.clone())];
+        let text = prop_oneof![member("text", value), member("type", part.clone())];
+        let content =
+            prop::collection::vec(object(text.boxed(), 2), 0..3).prop_map(|all| format!("[{}]", all.join(",")));
+        let flag = prop::sample::select(vec!["true", "false", "false", "null"]).prop_map(str::to_owned).boxed();
+        let parts = prop_oneof![
+            4 => member("structuredContent", object(booking.boxed(), 3)),
+            2 => member("content", content.boxed()),
+            1 => member("structured\\u0043ontent", part.clone()),
+            1 => member("isError", flag),
         ];
-        let object = prop::collection::vec(member, 0..4).prop_map(|members| format!("{{{}}}", members.join(", ")));
-        let result = prop_oneof![8 => object, 1 => part.clone()];
-        let result = result.prop_map(|result| format!("\"result\": {result}")).boxed();
-        let other = prop_oneof![
-            part.clone().prop_map(|error| format!("\"error\":{error}")),
-            prop::sample::select(vec!["\"id\":8", "\"id\":null", "\"method\":\"x\""]).prop_map(str::to_owned),
-        ];
-        let message = (result.clone(), prop::option::weighted(0.3, prop_oneof![other, result]), 0..3_usize).prop_map(
-            |(result, other, place)| {
-                let mut members = vec![result];
+        let result = prop_oneof![20 => object(parts.boxed(), 3), 1 => part.clone()];
+        let answer = prop_oneof![4 => member("result", result.boxed()), 1 => member("error", part.clone())].boxed();
+        let other = prop::sample::select(vec!["\"id\":8", "\"id\":null", "\"method\":\"x\"", "\"y\":{\"id\":7}"]);
+        let other = prop_oneof![2 => other.prop_map(str::to_owned), 1 => answer.clone()];
+        let id = prop::sample::select(vec!["7", "7", "7", "7", "7", "7", "7", "7", "7", "7", "8", "null", "[7]"]);
+        let message =
+            (answer, prop::option::weighted(0.2, other), id, 0..3_usize).prop_map(|(answer, other, id, place)| {
+                let mut members = vec![answer];
                 members.extend(other);
-                members.insert(place.min(members.len()), "\"id\":7".to_owned());
+                members.insert(place.min(members.len()), format!("\"id\" :{id}"));
                 format!("{{{}}}", members.join(","))
-            },
-        );
+            });
         let element = prop_oneof![message.clone(), part];
         let batch = prop::collection::vec(element, 0..3).prop_map(|elements| format!("[{}]", elements.join(",")));
         prop_oneof![4 => message, 1 => batch]
