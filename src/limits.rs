@@ -210,6 +210,13 @@ pub const MAX_AUDIT_ARGUMENTS: usize = 64;
 /// Bytes of all arguments that a record shows, with their names. Envoy's own log cuts lines at 16 KiB.
 pub const MAX_AUDIT_ARGUMENTS_BYTES: usize = 4096;
 
+/// Longest JSON text of a value that is picked from a result, in bytes; a longer one is left out.
+pub const MAX_OUTCOME_BYTES: usize = 256;
+
+/// Longest JSON text of a member name or id in an answer that is looked at, in bytes: what a policy may name, with each
+/// character escaped.
+pub const MAX_ANSWER_NAME_BYTES: usize = 2048;
+
 /// Most pointers into the arguments, and into the result, of a tool that a policy may list: a bit of a word for each.
 pub const MAX_AUDIT_POINTERS: usize = 32;
 

@@ -81,6 +81,11 @@ impl PointerSet {
         (pointers.len() <= limits::MAX_AUDIT_POINTERS).then_some(Self(pointers))
     }
 
+    /// The bits of the first pointer, the second one, and so on.
+    pub(super) fn bits() -> impl Iterator<Item = Some32> {
+        (0..Some32::BITS).map(|place| Some32::wrapping_shl(1, place))
+    }
+
     /// All of them.
     pub(super) fn all(&self) -> Some32 {
         self.select(Some32::MAX, |_| true)
@@ -107,15 +112,8 @@ impl PointerSet {
     }
 
     fn select(&self, open: Some32, is_wanted: impl Fn(&Pointer) -> bool) -> Some32 {
-        let mut bit: Some32 = 1;
-        let mut selected = 0;
-        for pointer in &self.0 {
-            if open & bit != 0 && is_wanted(pointer) {
-                selected |= bit;
-            }
-            bit = bit.rotate_left(1);
-        }
-        selected
+        let wanted = self.0.iter().zip(Self::bits()).filter(|(pointer, bit)| open & bit != 0 && is_wanted(pointer));
+        wanted.fold(0, |selected, (_, bit)| selected | bit)
     }
 }
 

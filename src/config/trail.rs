@@ -3,8 +3,9 @@
 use super::check::within;
 use super::document::{AnchorDocument, AuditDocument, PseudonymKeyDocument, Records, Subjects};
 use super::{ConfigError, Endpoint, Variables, keys};
+use crate::audit::outcome::Outcomes;
 use crate::audit::redact::ToolRedaction;
-use crate::audit::{ByTool, Outcomes, Pseudonyms};
+use crate::audit::{ByTool, Pseudonyms};
 use crate::keys::NamedKey;
 use crate::limits;
 use crate::oauth::ResourceUri;

@@ -10,8 +10,9 @@ use serde_json::value::RawValue;
 use super::command::Verdict;
 use super::{DecisionId, Ending};
 use crate::audit::mask::masked;
+use crate::audit::outcome::{Outcome, OutcomePicker};
 use crate::audit::record::{self, Personal, Record};
-use crate::audit::{Entry, Outcome, OutcomePicker, Salt, TraceContext, clean, names_of_flags};
+use crate::audit::{Entry, Salt, TraceContext, clean, names_of_flags};
 use crate::config::{AuditPolicy, CompiledPolicy};
 use crate::http::HeaderList;
 use crate::identity::{Failure, Principal, Why};
@@ -205,8 +206,8 @@ impl Account {
             }
             None => None,
         };
-        let fields = tool.map(|tool| audit.outcomes.of_tool(tool)).unwrap_or_default();
-        self.outcome = Some(Box::new(OutcomePicker::new(fields, request_id.get())));
+        let fields = tool.and_then(|tool| audit.outcomes.of_tool(tool)).cloned();
+        self.outcome = Some(Box::new(OutcomePicker::new(fields, Some(request_id.get()))));
     }
 
     /// Whether the answer is to be read as it passes.
