@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::audit::redaction;
 use super::check::{each, known_scope};
 use super::document::{
     AuthorizationForwarding, PolicyDocument, ProtocolDocument, Refusals, Risk, ScopeDocument, ServerRequest,
@@ -13,6 +14,8 @@ use super::parties::{Parties, directory};
 use super::rules::rule_set;
 use super::sessions::{Variables, session_keys};
 use super::{ConfigError, Endpoint, RevocationSource};
+use crate::audit::outcome::Outcomes;
+use crate::audit::redact::Redaction;
 use crate::identity::Directory;
 use crate::json;
 use crate::jwt::{KeySource, TrustedIssuer};
@@ -60,6 +63,10 @@ pub struct CompiledPolicy {
     pub keeps_authorization: bool,
     /// How session identifiers are sealed; without keys there are no sessions.
     pub sessions: SessionKeys,
+    /// What audit records show of arguments.
+    pub redaction: Redaction,
+    /// What audit records show of results.
+    pub outcomes: Outcomes,
     /// SHA-256 of the document in canonical form, in hexadecimal.
     pub digest: String,
 }
@@ -101,6 +108,7 @@ impl CompiledPolicy {
             rules,
             forwarding,
             sessions,
+            audit,
         } = document;
         let uri = ResourceUri::parse(&resource.uri).map_err(|problem| {
             ConfigError::new("resource.uri", problem, "write the URL of the MCP endpoint as clients use it")
@@ -116,16 +124,10 @@ impl CompiledPolicy {
         let parties = Parties { operators, agents, clients, revocation };
         let (directory, revocations) = directory(parties, &catalogue, &issuers)?;
         let rules = rule_set(rules, catalogue, longest)?;
-        let metadata = ResourceMetadata {
-            resource: uri.as_str(),
-            authorization_servers: issuers.iter().map(|issuer| issuer.issuer.as_str()).collect(),
-            scopes_supported: &initial_scopes,
-            bearer_methods_supported: ["header"],
-            resource_name: resource.name.as_deref(),
-        };
+        let (redaction, outcomes) = redaction(audit.arguments, audit.outcomes, &rules)?;
         Ok(Self {
             metadata_url: uri.metadata_url(),
-            metadata: serde_json::to_value(&metadata).unwrap_or_default(),
+            metadata: metadata(&uri, resource.name.as_deref(), &issuers, &initial_scopes),
             initial_scopes: initial_scopes.join(" "),
             resource: uri,
             revisions,
@@ -141,9 +143,22 @@ impl CompiledPolicy {
             sessions: session_keys(sessions, variables)?,
             server_requests: server_requests.into_iter().map(client_feature).collect(),
             keeps_authorization: forwarding.authorization == AuthorizationForwarding::Keep,
+            redaction,
+            outcomes,
             digest,
         })
     }
+}
+
+fn metadata(resource: &ResourceUri, name: Option<&str>, issuers: &[TrustedIssuer], initial_scopes: &[String]) -> Value {
+    let metadata = ResourceMetadata {
+        resource: resource.as_str(),
+        authorization_servers: issuers.iter().map(|issuer| issuer.issuer.as_str()).collect(),
+        scopes_supported: initial_scopes,
+        bearer_methods_supported: ["header"],
+        resource_name: name,
+    };
+    serde_json::to_value(&metadata).unwrap_or_default()
 }
 
 fn initial_scopes(

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::audit::redact::Treatment;
 use crate::jwt::Algorithm;
 use crate::mcp::Revision;
 use crate::units::{ByteCount, Date, Seconds};
@@ -54,6 +55,9 @@ pub struct PolicyDocument {
     /// How sessions of revisions before 2026-07-28 are bound to their callers. Default: with the key in the environment
     /// variable `TOOLGATE_SESSION_KEY`; if that is not set either, servers that begin sessions cannot be used.
     pub sessions: Option<SessionsDocument>,
+    /// What audit records show of calls.
+    #[serde(default)]
+    pub audit: AuditDocument,
 }
 
 /// Version of the policy format.
@@ -504,6 +508,25 @@ pub struct SessionKeyDocument {
     /// Environment variable that holds it: at least 32 random bytes in Base64. Envoy gives the module the variables that
     /// `vm_config.environment_variables` names.
     pub env: String,
+}
+
+/// What audit records show of calls. Of several names and patterns that fit a tool the most specific one counts, and it
+/// alone.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct AuditDocument {
+    /// What is shown of arguments, by tool name or pattern with one `*`, then by JSON Pointer (RFC 6901) into the
+    /// arguments, in which `*` stands for any member or element. At most 256 tools with 32 pointers. A pointer is for the
+    /// value there and all below it, the empty one for all arguments; of several the longest one counts, then the one that
+    /// names a member where the other has `*`. Default: `drop`.
+    #[serde(default)]
+    pub arguments: BTreeMap<String, BTreeMap<String, Treatment>>,
+    /// What is picked from results, by tool name or pattern with one `*`, then by a name of 1 to 64 letters, digits, `_`,
+    /// `.` and `-`: a JSON Pointer into the result, such as `/structuredContent/booking_id`, to a string, number or boolean
+    /// of at most 256 bytes. At most 256 tools with 32 names. Values are masked as with `keep`.
+    #[serde(default)]
+    pub outcomes: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// What becomes of the access token.

@@ -1,5 +1,6 @@
 //! The policy document: what operators write, checked and compiled into what requests are held against.
 
+mod audit;
 mod check;
 mod compile;
 mod document;
