@@ -6,7 +6,7 @@ use crate::jwt::Attributes;
 use crate::limits;
 use crate::mcp::Target;
 use crate::oauth::{ScopeCatalogue, ScopeSet};
-use crate::pattern::{Match, PatternMap};
+use crate::pattern::{Match, Pattern, PatternMap};
 use crate::units::{Seconds, UnixSeconds};
 
 use super::Denial;
@@ -100,6 +100,12 @@ impl RuleSet {
     /// The most specific rule for a tool.
     pub(super) fn of_tool(&self, tenant: Option<&str>, name: &str) -> Result<&Rule, Denial> {
         self.rule(self.find(tenant, |targets| targets.tools.find(name)))
+    }
+
+    /// Whether any rule is for a tool of which the name fits a pattern.
+    pub fn has_tool(&self, pattern: &Pattern) -> bool {
+        let all = self.tenants.values().chain([&self.targets]);
+        all.map(|targets| &targets.tools).any(|tools| tools.meets(pattern))
     }
 
     /// The most specific rule for a prompt.
