@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::decide::{Approval, Duties, Subject, standing, prospect};
+use super::decide::{Approval, Duties, Subject, prospect, standing};
 use super::{Denial, Effort, RuleSet, StepUp};
 use crate::identity::{Directory, Failure, Side, Why};
 use crate::limits;
