@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use toolgate::config::{CompiledPolicy, ConfigError};
 
+use crate::host::Failure;
+
 /// A policy that compiles, and what was written.
 #[derive(Debug)]
 pub struct PolicyFile {
@@ -45,6 +47,12 @@ pub enum PolicyFileError {
         /// What is wrong with it.
         error: ConfigError,
     },
+}
+
+impl From<PolicyFileError> for Failure {
+    fn from(error: PolicyFileError) -> Self {
+        Self::Other(error.to_string())
+    }
 }
 
 impl PolicyFile {

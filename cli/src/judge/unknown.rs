@@ -28,6 +28,21 @@ pub enum Unknown {
 }
 
 impl Unknown {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Arguments,
+        Self::Batch,
+        Self::Claims,
+        Self::CutOff,
+        Self::Definitions,
+        Self::Erased,
+        Self::Revocations,
+        Self::Scopes,
+        Self::Source,
+        Self::Subject,
+        Self::Target,
+    ];
+
     /// Its stable name in reports.
     pub const fn code(self) -> &'static str {
         match self {
