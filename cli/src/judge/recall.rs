@@ -17,6 +17,9 @@ use super::Unknown;
 /// Ends a text that was too long for the record.
 const MARK_OF_CUT: char = '…';
 
+/// What the names of all methods about tasks begin with.
+const TASKS: &str = "tasks/";
+
 /// The reason of requests with a token that is on a list of revocations.
 pub(super) const TOKEN_REVOKED: &str = "token_revoked";
 
@@ -220,12 +223,20 @@ fn reads_resource(method: &str) -> bool {
         .any(|reading| reading.name() == method)
 }
 
+/// Whether a message of this method always acts on something that has a name.
+fn names_target(method: &str) -> bool {
+    has_arguments(method)
+        || reads_resource(method)
+        || method == Method::CompletionComplete.name()
+        || method.starts_with(TASKS)
+}
+
 fn asked(record: &Record<'_>, uris: &[Cow<'_, str>], unknown: &mut BTreeSet<Unknown>) -> Vec<Asked> {
     let method = record.method.as_deref().unwrap_or_default();
     let has_arguments = has_arguments(method);
     let of = |what| vec![Asked { what, has_arguments }];
     let Some(target) = &record.target else {
-        if has_arguments || reads_resource(method) {
+        if names_target(method) || !uris.is_empty() {
             unknown.insert(Unknown::Target);
         }
         return vec![Asked::PROTOCOL];
@@ -266,7 +277,7 @@ fn asked_in(batch: &Batch<'_>, uris: &[Cow<'_, str>], unknown: &mut BTreeSet<Unk
                 if has_arguments {
                     unknown.insert(Unknown::Target);
                 }
-                if method.starts_with("tasks/") { What::Task } else { What::Protocol }
+                if method.starts_with(TASKS) { What::Task } else { What::Protocol }
             }
         };
         asked.push(Asked { what, has_arguments });

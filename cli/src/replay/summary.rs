@@ -290,11 +290,7 @@ impl From<Refusal> for Ruling {
             why: why.code().to_owned(),
             scopes: if let Why::MissingScopes(scopes) = why { scopes } else { Vec::new() },
         };
-        Self {
-            allowed: false,
-            reason: refusal.reason.to_owned(),
-            sides: refusal.sides.into_iter().map(side).collect(),
-        }
+        Self { allowed: false, reason: refusal.reason.to_owned(), sides: refusal.sides.into_iter().map(side).collect() }
     }
 }
 

@@ -13,7 +13,9 @@ use crate::printable::printable;
 pub fn write(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
     let counts = summary.requests;
     match &summary.span {
-        Some(span) => writeln!(out, "{} requests from {} to {}", counts.total, printable(&span.from), printable(&span.to))?,
+        Some(span) => {
+            writeln!(out, "{} requests from {} to {}", counts.total, printable(&span.from), printable(&span.to))?
+        }
         None => writeln!(out, "No requests")?,
     }
     writeln!(out, "policy {}", summary.policy)?;
@@ -29,7 +31,8 @@ pub fn write(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
     if !summary.cannot_tell.is_empty() {
         writeln!(out, "\nCannot tell:")?;
         for (code, count) in &summary.cannot_tell {
-            let text = Unknown::ALL.iter().find(|unknown| unknown.code() == *code).map_or(*code, |unknown| unknown.text());
+            let text =
+                Unknown::ALL.iter().find(|unknown| unknown.code() == *code).map_or(*code, |unknown| unknown.text());
             writeln!(out, "  {count:>10}  {text}")?;
         }
     }
@@ -55,7 +58,8 @@ pub fn write(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
 
 fn write_change(change: &Change, out: &mut dyn Write) -> io::Result<()> {
     let group = &change.group;
-    let or_none = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), |text| printable(text).to_string());
+    let or_none =
+        |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), |text| printable(text).to_string());
     let target = match (&group.method, &group.target) {
         (_, Some(target)) => printable(target).to_string(),
         (method, None) => or_none(method),

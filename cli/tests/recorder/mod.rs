@@ -124,8 +124,8 @@ fn describe(record: &mut Record<'static>, calls: &[Call<'_>], uris: &mut Vec<Cow
         Target::Tool(name) | Target::Prompt(name) => Some(name.to_string()),
         Target::Protocol | Target::Resources(_) | Target::Task => None,
     };
-    record.target = kind(&first.target)
-        .map(|kind| record::Target { kind: kind.into(), name: name(&first.target).map(Into::into) });
+    record.target =
+        kind(&first.target).map(|kind| record::Target { kind: kind.into(), name: name(&first.target).map(Into::into) });
     for call in calls {
         if let Target::Resources(named) = &call.target {
             uris.extend(named.iter().map(|uri| uri.to_string().into()));
