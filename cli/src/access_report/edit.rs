@@ -6,7 +6,7 @@ use super::yaml::{Content, Node, Quotes};
 
 /// What becomes of an element of a list.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Fate {
+pub(super) enum Fate {
     /// It stays.
     Kept,
     /// It gives way to these; to none, if it goes.

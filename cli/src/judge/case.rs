@@ -93,6 +93,11 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// The caller, with everything in its favour.
+    pub(super) fn principal(&self) -> Principal {
+        Bearer::new(self, &Against::new()).principal
+    }
+
     /// What conditions cannot look at.
     fn hidden(&self) -> BTreeSet<Unknown> {
         let Self { caller, asked, .. } = self;

@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 
 use toolgate::audit::record::{Personal, Record};
 use toolgate::config::CompiledPolicy;
-use toolgate::identity::Failure;
+use toolgate::identity::{Failure, Principal};
 use toolgate::jwt::TokenError;
 use toolgate::policy::Denial;
 
@@ -97,6 +97,12 @@ impl<'p> Judge<'p> {
             }
         }
         Some(if unknown.is_empty() { Judgement::Allowed } else { Judgement::Unknown(unknown) })
+    }
+
+    /// The caller under this policy, or as much of it as is known.
+    pub fn principal(&self, caller: &Caller) -> Principal {
+        let nothing = Asked { what: What::Protocol, has_arguments: false };
+        Case { policy: self.policy, variants: &self.variants, caller, asked: &nothing }.principal()
     }
 
     /// What a token, a revision or a body is refused for before the rules are asked. The signature, the audience, the

@@ -107,6 +107,20 @@ pub struct Counts {
     pub not_applicable: u64,
 }
 
+impl Counts {
+    /// Counts one more request.
+    pub const fn add(&mut self, outcome: &Outcome) {
+        count(&mut self.total);
+        count(match outcome {
+            Outcome::Same => &mut self.same,
+            Outcome::WouldBeDenied(_) => &mut self.would_be_denied,
+            Outcome::WouldBeAllowed => &mut self.would_be_allowed,
+            Outcome::CannotTell(_) => &mut self.cannot_tell,
+            Outcome::NotApplicable => &mut self.not_applicable,
+        });
+    }
+}
+
 /// Requests of one kind that would be decided otherwise.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Change {
@@ -200,23 +214,19 @@ impl<'p> Replay<'p> {
         {
             policies_in_log.insert(policy.to_owned());
         }
-        count(&mut requests.total);
+        requests.add(&outcome);
         match outcome {
-            Outcome::Same => count(&mut requests.same),
+            Outcome::Same => {}
             Outcome::CannotTell(unknown) => {
-                count(&mut requests.cannot_tell);
                 unknown.iter().for_each(|unknown| count(self.summary.cannot_tell.entry(unknown.code()).or_default()));
             }
             Outcome::NotApplicable => {
-                count(&mut requests.not_applicable);
                 count(self.summary.not_applicable.entry(record.reason.to_string()).or_default());
             }
             Outcome::WouldBeAllowed => {
-                count(&mut requests.would_be_allowed);
                 self.note(record, Ruling { allowed: true, reason: "permitted".to_owned(), sides: Vec::new() });
             }
             Outcome::WouldBeDenied(refusal) => {
-                count(&mut requests.would_be_denied);
                 self.note(record, refusal.into());
             }
         }

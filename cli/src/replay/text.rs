@@ -10,7 +10,7 @@ use crate::printable::printable;
 ///
 /// # Errors
 /// When `out` does not take it.
-pub fn write(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
     let counts = summary.requests;
     match &summary.span {
         Some(span) => {

@@ -14,7 +14,9 @@ pub(crate) mod keys;
 
 use std::borrow::Cow;
 
+use clap::Parser;
 use serde_json::Value;
+use tempfile::TempDir;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use toolgate::audit::record::{self, Batch, Caller, FailedSide, Http, Kind, Personal, Record, Scopes, Verdict};
@@ -23,6 +25,8 @@ use toolgate::exchange;
 use toolgate::identity::Principal;
 use toolgate::mcp::{Body, Call, McpHeaders, Target, classify};
 use toolgate::units::UnixSeconds;
+use toolgate_cli::Arguments;
+use toolgate_cli::host::{Exit, Host};
 
 use gateway::{Gateway, Outcome, Request};
 
@@ -193,4 +197,41 @@ fn sides(outcome: &Outcome) -> Vec<FailedSide<'static>> {
         why: text(&failure["reason"]),
     };
     failing.iter().map(side).collect()
+}
+
+/// What a command did.
+pub(crate) struct Ran {
+    pub(crate) code: Exit,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// Runs a command. In `arguments`, `POLICY` and `LOG` stand for files with these texts; standard input holds the log too.
+pub(crate) fn toolgate(policy: &str, log: &str, arguments: &[&str]) -> Ran {
+    let directory = TempDir::new().unwrap();
+    let path = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (policy, file) = (path("policy.yaml", policy), path("audit.log", log));
+    let arguments = arguments.iter().map(|argument| match *argument {
+        "POLICY" => policy.clone(),
+        "LOG" => file.clone(),
+        other => other.to_owned(),
+    });
+    let arguments = Arguments::parse_from(std::iter::once("toolgate".to_owned()).chain(arguments));
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut host = Host {
+        stdin: Some(Box::new(log.as_bytes())),
+        stdout: Box::new(&mut out),
+        stderr: Box::new(&mut err),
+        columns: None,
+        shows_progress: false,
+        variables: Box::new(|_| None),
+        now: OffsetDateTime::UNIX_EPOCH,
+    };
+    let code = toolgate_cli::run(arguments, &mut host);
+    drop(host);
+    Ran { code, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
 }
