@@ -116,7 +116,7 @@ fn write_timeline(report: &Report, out: &mut dyn Write) -> io::Result<()> {
          same numbers are in the table below</desc>",
         report.timeline.step_seconds / 3600,
     )?;
-    let width = (WIDTH / count.max(1)).max(1);
+    let width = WIDTH.checked_div(count).unwrap_or(WIDTH).max(1);
     let gap = u64::from(width > 4);
     let base = COLUMNS.saturating_add(16);
     for (index, step) in (0_u64..).zip(steps) {

@@ -90,15 +90,16 @@ fn narrow(policy: &PolicyFile, path: Vec<String>, rights: &Rights, used: &BTreeS
     let catalogue = &policy.compiled.rules.scopes;
     let value = path.iter().try_fold(&policy.document, |value, name| value.get(name))?;
     let entries: Vec<String> = texts(Some(value)).map(str::to_owned).collect();
+    let all = spanned(catalogue, &entries);
     // Not all that the entries stand for, where a role has exceptions.
     let excepted: BTreeSet<String> = match path.first().map(String::as_str) {
-        Some("operators" | "agents") => rights.scopes.as_ref().map(|scopes| &spanned(catalogue, &entries) - scopes),
+        Some("operators" | "agents") => rights.scopes.as_ref().map(|scopes| without(&all, scopes)),
         Some(_) | None => None,
     }
     .unwrap_or_default();
     let fates = fates(catalogue, &entries, &excepted, used);
     let after: Vec<String> = remaining(&entries, &fates).cloned().collect();
-    let lost = &(&spanned(catalogue, &entries) - &spanned(catalogue, &after)) - &excepted;
+    let lost = without(&without(&all, &spanned(catalogue, &after)), &excepted);
     if lost.is_empty() {
         return None;
     }
@@ -121,6 +122,10 @@ fn spanned(catalogue: &ScopeCatalogue, entries: &[String]) -> BTreeSet<String> {
     names(catalogue, &catalogue.granted(fitting.iter().map(String::as_str)))
 }
 
+fn without(scopes: &BTreeSet<String>, others: &BTreeSet<String>) -> BTreeSet<String> {
+    scopes.difference(others).cloned().collect()
+}
+
 /// What becomes of each entry if only the scopes in `used` are needed.
 fn fates(
     catalogue: &ScopeCatalogue,
@@ -135,7 +140,7 @@ fn fates(
         if is_used_by_name(entry) {
             return Fate::Kept;
         }
-        let all = &spanned(catalogue, std::slice::from_ref(entry)) - excepted;
+        let all = without(&spanned(catalogue, std::slice::from_ref(entry)), excepted);
         let needed: BTreeSet<String> =
             all.intersection(used).filter(|scope| !covered.contains(*scope)).cloned().collect();
         let needed = without_implied(catalogue, &needed);

@@ -25,7 +25,14 @@ pub(super) struct Rights {
 /// The rules of a policy by what they name, and what they ask for.
 #[derive(Debug)]
 pub(super) struct Rules {
-    rules: Vec<(BTreeSet<String>, Vec<(RuleTarget, Pattern)>)>,
+    rules: Vec<RuleOf>,
+}
+
+/// What a rule asks for, and what it names.
+#[derive(Debug)]
+struct RuleOf {
+    scopes: BTreeSet<String>,
+    targets: Vec<(RuleTarget, Pattern)>,
 }
 
 impl Rules {
@@ -39,14 +46,14 @@ impl Rules {
                 },
             );
             let targets = named.filter_map(|target| Pattern::parse(&target.name).map(|pattern| (target, pattern)));
-            (names(catalogue, &compiled.scopes), targets.collect())
+            RuleOf { scopes: names(catalogue, &compiled.scopes), targets: targets.collect() }
         };
         Self { rules: policy.compiled.rules.rules.iter().zip(documents).enumerate().map(rule).collect() }
     }
 
     /// The scopes that a rule asks for.
     pub(super) fn scopes(&self, place: usize) -> Option<&BTreeSet<String>> {
-        self.rules.get(place).map(|(scopes, _)| scopes)
+        self.rules.get(place).map(|rule| &rule.scopes)
     }
 
     /// What of a rule names a target: the most specific one that fits.
@@ -57,16 +64,15 @@ impl Rules {
             What::Resource(uri) => ("resource", uri),
             What::Protocol | What::Task => return None,
         };
-        let (_, targets) = self.rules.get(place)?;
-        let fitting = targets.iter().filter(|(target, pattern)| target.kind == kind && pattern.fits(name));
+        let fitting = self.rules.get(place)?.targets.iter().filter(|(target, pattern)| target.kind == kind && pattern.fits(name));
         fitting.max_by_key(|(_, pattern)| specificity(pattern)).map(|(target, _)| target)
     }
 
     /// The targets of all rules for which these scopes suffice; `None` suffices for all.
     fn within(&self, scopes: Option<&BTreeSet<String>>) -> BTreeSet<RuleTarget> {
         let suffices = |needed: &BTreeSet<String>| scopes.is_none_or(|scopes| needed.is_subset(scopes));
-        let rules = self.rules.iter().filter(|(needed, _)| suffices(needed));
-        rules.flat_map(|(_, targets)| targets.iter().map(|(target, _)| target.clone())).collect()
+        let rules = self.rules.iter().filter(|rule| suffices(&rule.scopes));
+        rules.flat_map(|rule| rule.targets.iter().map(|(target, _)| target.clone())).collect()
     }
 }
 

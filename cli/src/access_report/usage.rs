@@ -6,7 +6,7 @@ use toolgate::audit::record::{Kind, Personal, Record, Verdict};
 
 use super::model::{PartyKind, Retry, RetryGroup, RuleTarget, Step, Timeline, Use};
 use super::rights::{PartyKey, Rules};
-use crate::judge::{Caller, Judge, Recalled, What, instant, is_decided_by_rules, recall};
+use crate::judge::{Caller, Judge, Recalled, Unknown, What, instant, is_decided_by_rules, recall};
 use crate::replay::{Counts, Outcome, Span};
 
 /// Callers and targets of denied calls that are remembered.
@@ -77,7 +77,7 @@ impl Usage {
         let hour = instant(&record.started).map_or(0, |at| at.get() / HOUR);
         let (allowed, denied) = self.hours.entry(hour).or_default();
         increment(if is_allowed { allowed } else { denied });
-        let parties = parties(judge, record, &recalled.caller);
+        let parties = parties(judge, record, &recalled);
         for key in &parties {
             let party = self.parties.entry(key.clone()).or_default();
             increment(if is_allowed { &mut party.allowed } else { &mut party.denied });
@@ -209,15 +209,17 @@ impl Retry {
 }
 
 /// Who took part in a request: by the policy of the report and, as far as that cannot tell any more, by the record.
-fn parties(judge: &Judge<'_>, record: &Record<'_>, caller: &Caller) -> BTreeSet<PartyKey> {
+fn parties(judge: &Judge<'_>, record: &Record<'_>, recalled: &Recalled) -> BTreeSet<PartyKey> {
+    let caller = &recalled.caller;
     let directory = &judge.policy().directory;
     let recorded = record.caller.as_ref();
     let mut parties = BTreeSet::new();
-    if caller.is_erased {
+    if caller.is_erased || recalled.unknown.contains(&Unknown::Altered) {
         let roles = recorded.iter().flat_map(|caller| &caller.roles).map(|role| (PartyKind::Operator, &**role));
         let agent = recorded.and_then(|caller| caller.agent.as_deref()).map(|agent| (PartyKind::Agent, agent));
         parties.extend(roles.chain(agent).map(|(kind, name)| (kind, name.to_owned())));
-    } else {
+    }
+    if !caller.is_erased {
         let principal = judge.principal(caller);
         parties.extend(principal.operator_roles().iter().map(|role| (PartyKind::Operator, role.clone())));
         parties.extend(principal.agent(directory).map(|agent| (PartyKind::Agent, agent.name.clone())));

@@ -41,14 +41,14 @@ impl Node {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut events = Parser::new_from_str(text);
         loop {
-            let (event, span) = events.next()?.ok()?;
-            match event {
-                Event::StreamStart | Event::DocumentStart(..) | Event::Comment(..) => {}
-                event => return Self::read(event, span, &mut events),
+            let (event, span) = next(&mut events)?;
+            if !matches!(event, Event::StreamStart | Event::DocumentStart(..)) {
+                return Self::read(event, span, &mut events);
             }
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the parser's events can become more; those are no values")]
     fn read<'t>(event: Event<'t>, span: Span, events: &mut impl Events<'t>) -> Option<Self> {
         let mut at = span.byte_range()?;
         let content = match event {
@@ -56,7 +56,7 @@ impl Node {
                 let quotes = match style {
                     ScalarStyle::Plain => Quotes::None,
                     ScalarStyle::DoubleQuoted => Quotes::Double,
-                    _ => Quotes::Other,
+                    ScalarStyle::SingleQuoted | ScalarStyle::Literal | ScalarStyle::Folded => Quotes::Other,
                 };
                 Content::Scalar { text: text.into_owned(), quotes }
             }

@@ -81,8 +81,8 @@ impl<'p> Judge<'p> {
             return Some(Judgement::Denied(Refusal { reason, sides: Vec::new() }));
         }
         let mut unknown = recalled.unknown;
-        if unknown.contains(&Unknown::CutOff) {
-            // Whatever is cut off could be the name of something else.
+        if unknown.contains(&Unknown::Altered) {
+            // What was altered could be the name of something else.
             return Some(Judgement::Unknown(unknown));
         }
         if recalled.caller.scopes.is_none() && !self.policy.refused_scopes.is_empty() {

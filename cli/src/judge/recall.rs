@@ -14,9 +14,6 @@ use toolgate::units::UnixSeconds;
 
 use super::Unknown;
 
-/// Ends a text that was too long for the record.
-const MARK_OF_CUT: char = '…';
-
 /// What the names of all methods about tasks begin with.
 const TASKS: &str = "tasks/";
 
@@ -128,10 +125,39 @@ impl Asked {
         }
     }
 
+    fn name(&self) -> Option<&str> {
+        match &self.what {
+            What::Tool(name) | What::Prompt(name) | What::Resource(name) => Some(name),
+            What::Protocol | What::Task => None,
+        }
+    }
+
     /// The tool, if it is one.
     pub fn tool(&self) -> Option<&str> {
         if let What::Tool(name) = &self.what { Some(name) } else { None }
     }
+}
+
+impl Caller {
+    /// All texts that a decision can look at.
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        let Self { issuer, subject, client, scopes, token_id, attributes, .. } = self;
+        let lists = [&attributes.roles, &attributes.groups, &attributes.actors, &attributes.amr];
+        let claims = [&attributes.agent, &attributes.acr, &attributes.tenant].into_iter().flatten();
+        let names = [subject, client, token_id].into_iter().flatten().chain(scopes.iter().flatten());
+        let claims = lists.into_iter().flatten().chain(claims).map(|text| &**text);
+        std::iter::once(issuer).chain(names).map(String::as_str).chain(claims)
+    }
+}
+
+/// Whether a record holds a text, or the rest of a list, in another form than it was: cut off, which `…[+N]` at the end
+/// says, or cleaned of a character for which U+FFFD stands. See [`toolgate::audit`].
+fn is_altered(text: &str) -> bool {
+    let is_cut_off = text
+        .strip_suffix(']')
+        .and_then(|text| text.rsplit_once("…[+"))
+        .is_some_and(|(_, left_out)| !left_out.is_empty() && left_out.bytes().all(|byte| byte.is_ascii_digit()));
+    is_cut_off || text.contains(char::REPLACEMENT_CHARACTER)
 }
 
 /// The request of a record; `None` if it has no caller, or no time.
@@ -143,16 +169,8 @@ pub fn recall(record: &Record<'_>, personal: Option<&Personal<'_>>) -> Option<Re
     if let Some(batch) = &record.batch {
         asked.extend(asked_in(batch, uris, &mut unknown));
     }
-    let names = asked.iter().filter_map(|asked| match &asked.what {
-        What::Tool(name) | What::Prompt(name) | What::Resource(name) => Some(name.as_str()),
-        What::Protocol | What::Task => None,
-    });
-    let attributes = &caller.attributes;
-    let claims = [&attributes.roles, &attributes.groups, &attributes.actors, &attributes.amr];
-    let claims = claims.into_iter().flatten().map(|text| &**text).chain(attributes.agent.as_deref());
-    let scopes = caller.scopes.iter().flatten().map(String::as_str);
-    if names.chain(claims).chain(scopes).chain(caller.subject.as_deref()).any(|text| text.ends_with(MARK_OF_CUT)) {
-        unknown.insert(Unknown::CutOff);
+    if caller.texts().chain(asked.iter().filter_map(Asked::name)).any(is_altered) {
+        unknown.insert(Unknown::Altered);
     }
     if unknown.remove(&Unknown::Target) {
         unknown.insert(if caller.is_erased { Unknown::Erased } else { Unknown::Target });
@@ -286,4 +304,26 @@ fn asked_in(batch: &Batch<'_>, uris: &[Cow<'_, str>], unknown: &mut BTreeSet<Unk
         unknown.insert(Unknown::Batch);
     }
     asked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn altered_texts_are_known_by_their_marks() {
+        for altered in ["a…[+12]", "…[+1]", "a\u{fffd}b"] {
+            assert!(is_altered(altered), "{altered}");
+        }
+        for whole in ["", "a", "a…", "a[+1]", "a…[+]", "a…[+x]", "…[+1] b"] {
+            assert!(!is_altered(whole), "{whole}");
+        }
+    }
+
+    #[test]
+    fn times_are_those_of_the_second() {
+        assert_eq!(instant("1970-01-01T00:01:00.999Z"), Some(UnixSeconds::new(60)));
+        assert_eq!(instant("1969-12-31T23:59:59Z"), None);
+        assert_eq!(instant("yesterday"), None);
+    }
 }

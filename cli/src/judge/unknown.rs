@@ -3,14 +3,14 @@
 /// Something that a decision can look at and a record does not hold.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Unknown {
+    /// A text that was too long for the record, or not fit for it.
+    Altered,
     /// The arguments of the call.
     Arguments,
     /// Calls of a batch beyond the recorded ones.
     Batch,
     /// Claims of the token: records hold what policies commonly ask for.
     Claims,
-    /// A text that was too long for the record.
-    CutOff,
     /// The definition of the tool, which a consent pins.
     Definitions,
     /// The personal part, which was erased or never there.
@@ -30,10 +30,10 @@ pub enum Unknown {
 impl Unknown {
     /// All of them.
     pub const ALL: [Self; 11] = [
+        Self::Altered,
         Self::Arguments,
         Self::Batch,
         Self::Claims,
-        Self::CutOff,
         Self::Definitions,
         Self::Erased,
         Self::Revocations,
@@ -46,10 +46,10 @@ impl Unknown {
     /// Its stable name in reports.
     pub const fn code(self) -> &'static str {
         match self {
+            Self::Altered => "altered",
             Self::Arguments => "arguments",
             Self::Batch => "batch",
             Self::Claims => "claims",
-            Self::CutOff => "cut_off",
             Self::Definitions => "definitions",
             Self::Erased => "erased",
             Self::Revocations => "revocations",
@@ -63,10 +63,10 @@ impl Unknown {
     /// The same for people.
     pub const fn text(self) -> &'static str {
         match self {
+            Self::Altered => "a text was cut off or cleaned for the record",
             Self::Arguments => "depends on arguments, which records do not hold",
             Self::Batch => "the batch has more calls than the record",
             Self::Claims => "depends on claims that records do not hold",
-            Self::CutOff => "a name in the record is cut off",
             Self::Definitions => "a consent pins the tool's definition",
             Self::Erased => "the personal part is gone",
             Self::Revocations => "depends on a list of revocations that is fetched",
