@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use time::OffsetDateTime;
 
+use crate::log::keys::Variables;
 use crate::log::{InputError, KeyError};
 
 /// The surroundings of a command.
@@ -21,7 +22,7 @@ pub struct Host<'a> {
     /// Whether standard error goes to a terminal.
     pub shows_progress: bool,
     /// Environment variables.
-    pub variables: Box<dyn Fn(&str) -> Option<String> + 'a>,
+    pub variables: Box<Variables<'a>>,
     /// When the command was started.
     pub now: OffsetDateTime,
 }

@@ -1,6 +1,6 @@
 //! The parts of the `toolgate` command.
 //!
-//! Everything that a command has to do with its surroundings goes through [`Host`].
+//! Everything that a command has to do with its surroundings goes through [`host::Host`].
 
 pub mod access_report;
 pub mod host;
@@ -8,12 +8,16 @@ pub mod judge;
 pub mod log;
 pub mod period;
 pub mod policy_file;
-pub mod printable;
 pub mod replay;
+pub mod text;
+pub mod verify;
 
 use clap::{Parser, Subcommand};
 
-use host::{Exit, Failure, Host};
+use access_report::AccessReportArguments;
+use host::{Exit, Host};
+use replay::ReplayArguments;
+use verify::{VerifyLog, verify_log};
 
 /// Works with Toolgate's audit logs and policies.
 #[derive(Debug, Parser)]
@@ -25,15 +29,17 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Replay(replay::ReplayArguments),
-    AccessReport(access_report::AccessReportArguments),
+    AccessReport(AccessReportArguments),
+    Replay(ReplayArguments),
+    VerifyLog(VerifyLog),
 }
 
 /// Runs the command. Why it cannot run is said on the error stream.
-pub fn run(arguments: Arguments, host: &mut Host<'_>) -> Exit {
-    let result: Result<Exit, Failure> = match arguments.command {
-        Command::Replay(arguments) => replay::run(arguments, host),
+pub fn run(arguments: &Arguments, host: &mut Host<'_>) -> Exit {
+    let result = match &arguments.command {
         Command::AccessReport(arguments) => access_report::run(arguments, host),
+        Command::Replay(arguments) => replay::run(arguments, host),
+        Command::VerifyLog(arguments) => verify_log(arguments, host),
     };
     result.unwrap_or_else(|failure| host.report(&failure))
 }

@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         variables: Box::new(|name| env::var(name).ok()),
         now: OffsetDateTime::now_utc(),
     };
-    let exit = run(arguments, &mut host);
+    let exit = run(&arguments, &mut host);
     match host.stdout.flush() {
         Ok(()) => exit.into(),
         Err(_) => Exit::CannotRun.into(),

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use super::model::{Party, Report, Retry, Right, Step, TargetRight};
 use super::text::span;
-use crate::printable::printable;
+use crate::text::printable;
 
 const STYLE: &str = "
 :root{color-scheme:light dark;--text:#1a1f26;--quiet:#57606a;--page:#fff;--line:#d0d7de;--used:#1a7f5a;--unused:#b5bcc4;--denied:#b3261e;--code:#f6f8fa}

@@ -69,10 +69,10 @@ enum Format {
 ///
 /// # Errors
 /// When the policy or a log cannot be read, or the report not be written.
-pub fn run(arguments: AccessReportArguments, host: &mut Host<'_>) -> Result<Exit, Failure> {
+pub fn run(arguments: &AccessReportArguments, host: &mut Host<'_>) -> Result<Exit, Failure> {
     let AccessReportArguments { policy, logs, format, output, period } = arguments;
-    let policy = PolicyFile::read(&policy)?;
-    let records = Records { logs, period: period.resolve(host.now)?, copy: None }.readable_twice(host)?;
+    let policy = PolicyFile::read(policy)?;
+    let records = Records { logs: logs.clone(), period: period.resolve(host.now)?, copy: None }.readable_twice(host)?;
     let report = report(&policy, &records, host)?;
     let mut bytes = Vec::new();
     match format {
@@ -85,7 +85,7 @@ pub fn run(arguments: AccessReportArguments, host: &mut Host<'_>) -> Result<Exit
     }
     match output {
         None => host.stdout.write_all(&bytes)?,
-        Some(path) => std::fs::write(&path, &bytes)
+        Some(path) => std::fs::write(path, &bytes)
             .map_err(|error| Failure::Other(format!("cannot write {}: {error}", path.display())))?,
     }
     Ok(Exit::Clean)

@@ -64,7 +64,8 @@ impl Rules {
             What::Resource(uri) => ("resource", uri),
             What::Protocol | What::Task => return None,
         };
-        let fitting = self.rules.get(place)?.targets.iter().filter(|(target, pattern)| target.kind == kind && pattern.fits(name));
+        let fitting =
+            self.rules.get(place)?.targets.iter().filter(|(target, pattern)| target.kind == kind && pattern.fits(name));
         fitting.max_by_key(|(_, pattern)| specificity(pattern)).map(|(target, _)| target)
     }
 

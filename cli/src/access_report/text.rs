@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::model::{Party, Report, Retry, TargetRight};
-use crate::printable::printable;
+use crate::text::printable;
 
 /// Writes it for a terminal or a file.
 ///

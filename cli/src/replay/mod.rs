@@ -44,12 +44,12 @@ enum Format {
 ///
 /// # Errors
 /// When the policy or a log cannot be read, or the result not be written.
-pub fn run(arguments: ReplayArguments, host: &mut Host<'_>) -> Result<Exit, Failure> {
+pub fn run(arguments: &ReplayArguments, host: &mut Host<'_>) -> Result<Exit, Failure> {
     let ReplayArguments { policy, logs, format, period } = arguments;
-    let policy = PolicyFile::read(&policy)?;
+    let policy = PolicyFile::read(policy)?;
     let period = period.resolve(host.now)?;
     let mut replay = Replay::new(Judge::new(&policy.compiled));
-    let mut log = Log::new(logs, host.take_stdin());
+    let mut log = Log::new(logs.clone(), host.take_stdin());
     let passed_over = log::visit(&mut log, |_, _, record, personal| {
         if period.contains(record) {
             replay.add(record, personal.and_then(PersonalPart::kept));

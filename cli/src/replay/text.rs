@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::summary::{Change, Ruling, Summary};
 use crate::judge::Unknown;
-use crate::printable::printable;
+use crate::text::printable;
 
 /// Writes a summary for people.
 ///

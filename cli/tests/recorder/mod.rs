@@ -231,7 +231,7 @@ pub(crate) fn toolgate(policy: &str, log: &str, arguments: &[&str]) -> Ran {
         variables: Box::new(|_| None),
         now: OffsetDateTime::UNIX_EPOCH,
     };
-    let code = toolgate_cli::run(arguments, &mut host);
+    let code = toolgate_cli::run(&arguments, &mut host);
     drop(host);
     Ran { code, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
 }
