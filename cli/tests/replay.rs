@@ -12,15 +12,17 @@ mod recorder;
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use toolgate::audit::record::{Personal, Record, Verdict};
 use toolgate::config::CompiledPolicy;
+use toolgate_cli::host::Exit;
 use toolgate_cli::judge::{Judge, Judgement, Unknown};
 use toolgate_cli::replay::Outcome;
 
-use recorder::Written;
 use recorder::corpus::{FILES, Theme};
-use recorder::gateway::{Gateway, Keys, token_with, variable};
+use recorder::gateway::{Gateway, Keys, Request, call, token_with, variable};
+use recorder::office::{POLICY, Sent, day, send_all};
+use recorder::{Ran, Written, log, toolgate};
 
 /// Sends all cases of a theme, under its policy or another one.
 fn run(theme: &Theme, policy: &Value) -> (CompiledPolicy, Vec<Written>) {
@@ -177,4 +179,149 @@ fn with_keys(policy: &Value) -> Value {
         issuer["jwks"] = serde_json::json!({"inline": {"keys": recorder::issuer::jwks()}});
     }
     policy
+}
+
+/// Replays a day under [`POLICY`] by another policy.
+fn replay(policy: &str, arguments: &[&str]) -> Ran {
+    let log = log(&send_all(POLICY, &day(), 3600));
+    toolgate(policy, &log, &[&["replay", "--policy", "POLICY"], arguments, &["LOG"]].concat())
+}
+
+fn summary(ran: &Ran) -> Value {
+    serde_json::from_str(&ran.out).unwrap()
+}
+
+#[test]
+fn the_same_policy_changes_nothing() {
+    let ran = replay(POLICY, &["--format", "json"]);
+    assert_eq!((ran.code, ran.err.as_str()), (Exit::Clean, ""));
+    let summary = summary(&ran);
+    assert_eq!(
+        summary["requests"],
+        json!({
+            "total": 10, "same": 10, "would_be_denied": 0, "would_be_allowed": 0, "cannot_tell": 0, "not_applicable": 0,
+        })
+    );
+    assert_eq!(summary["changes"], json!([]));
+    assert_eq!(summary["span"], json!({"from": "2027-01-15T08:00:00Z", "to": "2027-01-15T17:00:00Z"}));
+}
+
+#[test]
+fn what_would_be_denied_is_told_by_caller_target_and_reason() {
+    let ran = replay(
+        &POLICY.replace("    scopes: [\"a:read\", \"b:read\"]", "    scopes: [\"b:read\"]"),
+        &["--format", "json"],
+    );
+    assert_eq!(ran.code, Exit::Defects);
+    let change = json!({
+        "client": "desk", "agent": "helper", "roles": ["reader"], "method": "tools/call", "target": "read_a",
+        "was": {"allowed": true, "reason": "permitted"},
+        "now": {
+            "allowed": false, "reason": "not_permitted",
+            "sides": [{"side": "person", "why": "missing_scopes", "scopes": ["a:read"]}],
+        },
+        "count": 3,
+        "first": {"id": "00000000000000000000000000000000", "time": "2027-01-15T08:00:00Z"},
+    });
+    let summary = summary(&ran);
+    assert_eq!(summary["changes"], json!([change]));
+    assert_eq!((&summary["requests"]["would_be_denied"], &summary["requests"]["same"]), (&json!(3), &json!(7)));
+}
+
+#[test]
+fn what_would_be_allowed_is_told_too() {
+    let policy =
+        POLICY.replace("    except: [\"c:admin\"]\n", "").replace("[\"a:*\", \"b:*\"], consent", "[\"*\"], consent");
+    let ran = replay(&policy, &["--format", "json"]);
+    assert_eq!(ran.code, Exit::Defects);
+    let summary = summary(&ran);
+    assert_eq!(summary["changes"].as_array().unwrap().len(), 1);
+    let change = &summary["changes"][0];
+    assert_eq!(
+        (&change["target"], &change["now"]),
+        (&json!("admin"), &json!({"allowed": true, "reason": "permitted"}))
+    );
+    assert_eq!(change["was"]["sides"][0]["side"], "agent");
+}
+
+#[test]
+fn of_what_depends_on_arguments_nobody_can_tell() {
+    let when = "    scopes: [\"a:read\"]\n    when: \"has(arguments.x)\"\n  - tools: [write_a";
+    let policy = POLICY.replace("    scopes: [\"a:read\"]\n  - tools: [write_a", when);
+    assert!(policy.contains("has(arguments.x)"));
+    let ran = replay(&policy, &["--format", "json"]);
+    assert_eq!(ran.code, Exit::Clean);
+    let summary = summary(&ran);
+    assert_eq!(summary["cannot_tell"], json!({"arguments": 3}));
+    // Whoever lacks the scope is denied whatever the arguments are.
+    let nobody = policy.replace("    scopes: [\"a:read\", \"b:read\"]", "    scopes: [\"b:read\"]");
+    assert_eq!(self::summary(&replay(&nobody, &["--format", "json"]))["requests"]["would_be_denied"], 3);
+}
+
+#[test]
+fn the_text_says_all_that_counts() {
+    let policy = POLICY.replace("    scopes: [\"a:read\", \"b:read\"]", "    scopes: [\"b:read\"]");
+    let ran = replay(&policy, &[]);
+    for wanted in [
+        "10 requests from 2027-01-15T08:00:00Z to 2027-01-15T17:00:00Z",
+        "         7  same",
+        "         3  would be denied",
+        "         3  read_a: allowed -> denied (not_permitted; person: missing_scopes a:read)",
+        "client desk, agent helper, roles reader; first 00000000000000000000000000000000 at 2027-01-15T08:00:00Z",
+        "Not decided again: signatures",
+    ] {
+        assert!(ran.out.contains(wanted), "{wanted}\n{}", ran.out);
+    }
+}
+
+#[test]
+fn a_part_of_the_log_can_be_replayed() {
+    let arguments = ["--format", "json", "--since", "2027-01-15T09:00:00Z", "--until", "2027-01-15T11:00:00Z"];
+    assert_eq!(summary(&replay(POLICY, &arguments))["requests"]["total"], 2);
+    let ran = replay(POLICY, &["--since", "yesterday"]);
+    assert_eq!(ran.code, Exit::CannotRun);
+    assert!(ran.err.contains("--since: `yesterday` is no time"), "{}", ran.err);
+}
+
+#[test]
+fn requests_that_no_rule_decided_are_counted_by_reason() {
+    let mut gateway = Gateway::new(serde_saphyr::from_str(POLICY).unwrap(), Keys::Inline);
+    let without_token = Request::post("", &call("read_a")).without("authorization");
+    let written = recorder::send(&mut gateway, 0, &without_token, None);
+    let ran = toolgate(POLICY, &log(&[written]), &["replay", "--policy", "POLICY", "--format", "json", "LOG"]);
+    assert_eq!(summary(&ran)["not_applicable"], json!({"no_token": 1}));
+}
+
+#[test]
+fn a_batch_that_was_cut_short_is_allowed_by_nobody_who_cannot_see_it_whole() {
+    let mut written = send_all(POLICY, &[Sent::new("ann", "desk", &["readers"], "read_a")], 1);
+    let batch = |calls: &[&str], size| toolgate::audit::record::Batch {
+        calls: calls.iter().map(|call| (*call).to_owned().into()).collect(),
+        size,
+    };
+    let mut judged = |batch| {
+        written[0].record.batch = Some(batch);
+        let log = log(&written);
+        let ran = toolgate(POLICY, &log, &["replay", "--policy", "POLICY", "--format", "json", "LOG"]);
+        summary(&ran)["requests"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|(_, count)| **count == 1)
+            .map(|(name, _)| name.clone())
+            .find(|name| name != "total")
+            .unwrap()
+    };
+    assert_eq!(judged(batch(&["tools/call read_a", "ping"], 2)), "same");
+    assert_eq!(judged(batch(&["tools/call read_a", "ping"], 3)), "cannot_tell");
+    assert_eq!(judged(batch(&["tools/call read_a", "tools/call write_a"], 3)), "would_be_denied");
+    assert_eq!(judged(batch(&["tools/call read_a", "resources/read"], 2)), "cannot_tell");
+    assert_eq!(judged(batch(&["tools/call read…[+9]", "ping"], 2)), "cannot_tell");
+}
+
+#[test]
+fn a_policy_that_does_not_compile_cannot_be_replayed() {
+    let ran = replay(&POLICY.replace("a:read: {risk: low}", ""), &[]);
+    assert_eq!(ran.code, Exit::CannotRun);
+    assert!(ran.err.contains("policy.yaml") && ran.err.contains("a:read"), "{}", ran.err);
 }

@@ -11,6 +11,7 @@ pub(crate) mod gateway;
 pub(crate) mod issuer;
 #[path = "../../../tests/support/keys.rs"]
 pub(crate) mod keys;
+pub(crate) mod office;
 
 use std::borrow::Cow;
 
