@@ -119,7 +119,7 @@ fn with_one_thing_less(policy: &Value) -> Vec<Value> {
         match policy.pointer_mut(parent).unwrap() {
             Value::Array(elements) => drop(elements.remove(name.parse().unwrap())),
             Value::Object(members) => drop(members.remove(&name.replace("~1", "/").replace("~0", "~"))),
-            other => panic!("{other}"),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => panic!("{parent}"),
         }
         policy
     };
@@ -317,6 +317,15 @@ fn a_batch_that_was_cut_short_is_allowed_by_nobody_who_cannot_see_it_whole() {
     assert_eq!(judged(batch(&["tools/call read_a", "tools/call write_a"], 3)), "would_be_denied");
     assert_eq!(judged(batch(&["tools/call read_a", "resources/read"], 2)), "cannot_tell");
     assert_eq!(judged(batch(&["tools/call read…[+9]", "ping"], 2)), "cannot_tell");
+}
+
+#[test]
+fn of_people_who_were_erased_nobody_can_tell() {
+    let written = send_all(POLICY, &day(), 1);
+    let log = written[0].erased_line() + "\n" + &written[3].line() + "\n";
+    let ran = toolgate(POLICY, &log, &["replay", "--policy", "POLICY", "--format", "json", "LOG"]);
+    let summary = summary(&ran);
+    assert_eq!((&summary["cannot_tell"], &summary["requests"]["same"]), (&json!({"erased": 1}), &json!(1)));
 }
 
 #[test]

@@ -245,7 +245,7 @@ fn write_retries(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     }
     writeln!(
         out,
-        "<h2>Denied, and called again</h2>\n<div class=\"wide\"><table>\n<thead><tr><th scope=\"col\">Target</th><th \
+        "<h2>Denied calls, and what came after</h2>\n<div class=\"wide\"><table>\n<thead><tr><th scope=\"col\">Target</th><th \
          scope=\"col\">Reason</th><th scope=\"col\">Client, agent, roles</th><th scope=\"col\" \
          class=\"n\">Callers</th><th scope=\"col\" class=\"n\">Denied</th><th scope=\"col\" class=\"n\">Again</th><th \
          scope=\"col\" class=\"n\">Allowed later</th></tr></thead>\n<tbody>"

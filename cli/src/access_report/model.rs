@@ -27,7 +27,7 @@ pub struct Report {
     pub denied: u64,
     /// Operator roles, agent roles and clients, each kind in the order of names.
     pub parties: Vec<Party>,
-    /// Calls that were denied and made again, the most frequent first.
+    /// Calls that were denied, those first that were made again most often.
     pub retries: Vec<Retry>,
     /// Denied calls that are not among them, because there are too many callers or groups.
     pub retries_not_listed: u64,
@@ -122,7 +122,7 @@ pub struct RuleTarget {
     pub name: String,
 }
 
-/// Calls that were denied and made again.
+/// Calls that were denied, and whether they were made again.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Retry {
     /// Who called what.

@@ -25,7 +25,7 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     }
     report.parties.iter().try_for_each(|party| write_party(party, out))?;
     if !report.retries.is_empty() {
-        writeln!(out, "\nDenied, and called again")?;
+        writeln!(out, "\nDenied calls, and what came after")?;
         report.retries.iter().try_for_each(|retry| write_retry(retry, out))?;
     }
     if report.retries_not_listed > 0 {

@@ -132,16 +132,17 @@ mod tests {
     #[test]
     fn spans_are_those_of_the_text() {
         let text = "# über\na: [x, \"y z\" , 'w']  # c\nb:\n  c:\n    - one # first\n    - two\n";
+        let of = |node: &Node| text.get(node.at.clone()).unwrap();
         let root = Node::parse(text).unwrap();
         let (name, list) = root.member("a").unwrap();
-        assert_eq!(&text[name.at.clone()], "a");
-        assert_eq!(&text[list.at.clone()], "[x, \"y z\" , 'w']");
+        assert_eq!(of(name), "a");
+        assert_eq!(of(list), "[x, \"y z\" , 'w']");
         let Content::List { elements, is_flow: true } = &list.content else { panic!("no list") };
-        let texts: Vec<&str> = elements.iter().map(|element| &text[element.at.clone()]).collect();
+        let texts: Vec<&str> = elements.iter().map(of).collect();
         assert_eq!(texts, ["x", "\"y z\"", "'w'"]);
         let (_, list) = root.at_path(&["b".to_owned(), "c".to_owned()]).unwrap();
         let Content::List { elements, is_flow: false } = &list.content else { panic!("no list") };
-        let texts: Vec<&str> = elements.iter().map(|element| &text[element.at.clone()]).collect();
+        let texts: Vec<&str> = elements.iter().map(of).collect();
         assert_eq!(texts, ["one", "two"]);
     }
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use toolgate::policy::{ApprovalRule, Condition, Place, Rule, RuleSet};
+use toolgate::policy::{ApprovalRule, Condition, Rule, RuleSet};
 
 use super::Unknown;
 
@@ -86,12 +86,12 @@ fn settle(rule: &mut Rule, hidden: &BTreeSet<Unknown>, against: &BTreeSet<Unknow
         Some(Fate::Favours) => rule.approval = None,
         Some(Fate::Denies) => rule.approval = Some(ApprovalRule { when: None }),
     }
-    if is_denied {
-        // A constant that compiles; without it the rule would still not allow more than the policy.
-        rule.when = Condition::compile("false", Place::When).ok().or_else(|| rule.when.take());
-    }
     // Against the caller, the argument is missing.
     if hidden.contains(&Unknown::Arguments) && !against.contains(&Unknown::Arguments) {
         rule.tenant_argument = None;
+    }
+    if is_denied {
+        // In a replay no call has arguments, so what stands at this pointer is nobody's tenant.
+        rule.tenant_argument = Some(String::new());
     }
 }
