@@ -339,25 +339,58 @@ fn is_allowed(written: &Written) -> bool {
     written.record.verdict == toolgate::audit::record::Verdict::Allow
 }
 
+/// [`POLICY`] with other lists of scopes, each in brackets or on lines of its own.
+fn any_policy() -> impl Strategy<Value = String> {
+    let entries = ["*", "*:read", "a:*", "a:read", "a:write", "b:*", "b:read", "b:write", "c:admin"];
+    let list = (prop::sample::subsequence(entries.to_vec(), 0..=4).prop_shuffle(), any::<bool>());
+    prop::collection::vec(list, 5).prop_map(|lists| {
+        let quoted = |entries: &[&str]| entries.iter().map(|entry| format!("{entry:?}")).collect::<Vec<_>>();
+        let flow = |entries: &[&str]| format!("[{}]", quoted(entries).join(", "));
+        let written = |(entries, is_flow): &(Vec<&str>, bool)| {
+            if *is_flow || entries.is_empty() {
+                return flow(entries);
+            }
+            quoted(entries).iter().map(|entry| format!("\n      # one of them\n      - {entry}  # this")).collect()
+        };
+        let put = |policy: String, place: &str, list: &str| {
+            assert!(policy.contains(place), "{place}");
+            policy.replace(place, list)
+        };
+        let policy = put(POLICY.to_owned(), "[\"a:read\", \"b:read\"]  # what readers read", &written(&lists[0]));
+        let place = "\n      # All of both,\n      - \"a:*\"\n      - b:write   # and this.\n      - c:admin";
+        let policy = put(policy, place, &format!(" {}", written(&lists[1])));
+        let place = "scopes: [\"*\"]\n    except: [\"c:admin\"]";
+        let policy = put(policy, place, &format!("scopes: {}\n    except: [\"b:read\"]", written(&lists[2])));
+        let policy = put(policy, "[\"a:*\", \"b:*\"], consent", &format!("{}, consent", flow(&lists[3].0)));
+        put(policy, "scopes: [\"*\"]}}", &format!("scopes: {}}}}}", flow(&lists[4].0)))
+    })
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     /// Whatever was done: the gateway itself allows it under the proposed policy, which allows nothing that the given one
     /// does not, and than which the same log proposes no smaller one.
     #[test]
-    fn the_proposed_policy_allows_what_was_done_and_no_more(calls in prop::collection::vec(any_call(), 0..12), others in prop::collection::vec(any_call(), 6)) {
-        let before = send_all(POLICY, &calls, 1);
+    fn the_proposed_policy_allows_what_was_done_and_no_more(
+        policy in prop_oneof![Just(POLICY.to_owned()), any_policy()],
+        calls in prop::collection::vec(any_call(), 0..12),
+        others in prop::collection::vec(any_call(), 6),
+    ) {
+        let before = send_all(&policy, &calls, 1);
         let log = log(&before);
-        let report = report(POLICY, &log);
+        let report = report(&policy, &log);
         prop_assert_eq!(&report["proposal"]["contradicted"], &json!(0));
-        let smaller = apply(POLICY, report["proposal"]["diff"].as_str().unwrap());
+        let smaller = apply(&policy, report["proposal"]["diff"].as_str().unwrap());
         for (old, new) in before.iter().zip(&send_all(&smaller, &calls, 1)) {
             prop_assert_eq!(is_allowed(old), is_allowed(new), "{:?}\n{}", old, smaller);
         }
-        for (old, new) in send_all(POLICY, &others, 1).iter().zip(&send_all(&smaller, &others, 1)) {
+        for (old, new) in send_all(&policy, &others, 1).iter().zip(&send_all(&smaller, &others, 1)) {
             prop_assert!(is_allowed(old) || !is_allowed(new), "{:?}\n{}", old, smaller);
         }
         let again = self::report(&smaller, &log);
-        prop_assert_eq!(&again["proposal"]["diff"], &json!(""));
+        prop_assert_eq!(&again["proposal"]["diff"], &json!(""), "{}", smaller);
+        let comments = |text: &str| text.matches("# one of them").count();
+        prop_assert_eq!(comments(&policy), comments(&smaller));
     }
 }

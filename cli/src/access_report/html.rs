@@ -14,8 +14,9 @@ body{font:16px/1.5 system-ui,sans-serif;color:var(--text);background:var(--page)
 h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2rem}h3{font-size:1rem;overflow-wrap:anywhere}
 p,li{overflow-wrap:anywhere}.quiet{color:var(--quiet)}
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%}
-th,td{text-align:left;padding:.25rem .6rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere}
-th.n,td.n{text-align:right;font-variant-numeric:tabular-nums}caption{text-align:left;color:var(--quiet)}
+th,td{text-align:left;padding:.25rem .6rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:top}
+th[scope=row]{min-width:9rem;font-weight:normal;overflow-wrap:anywhere}
+th.n,td.n{text-align:right;font-variant-numeric:tabular-nums}td.n,td.t{white-space:nowrap}caption{text-align:left;color:var(--quiet)}
 pre{background:var(--code);padding:.75rem;overflow-x:auto;font-size:.85rem}
 ins{color:var(--used);text-decoration:none}del{color:var(--denied);text-decoration:none}
 svg{width:100%;height:auto;display:block}svg text{fill:var(--text);font:12px system-ui,sans-serif}
@@ -134,8 +135,7 @@ fn write_timeline(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
         "<text x=\"0\" y=\"12\">{highest}</text><text x=\"0\" y=\"{height}\" dy=\"-6\">{}</text><text x=\"{WIDTH}\" \
-         y=\"{height}\" dy=\"-6\" text-anchor=\"end\">{}</text>\n</svg>\n<p class=\"quiet\">Green: allowed. Red: \
-         denied.</p>\n<details><summary>As a table</summary>\n<div class=\"wide\"><table>\n<thead><tr><th \
+         y=\"{height}\" dy=\"-6\" text-anchor=\"end\">{}</text>\n</svg>\n<p class=\"quiet\">X         denied.</p>\n<details><summary>As a table</summary>\n<div class=\"wide\"><table>\n<thead><tr><th \
          scope=\"col\">From</th><th scope=\"col\" class=\"n\">Allowed</th><th scope=\"col\" \
          class=\"n\">Denied</th></tr></thead>\n<tbody>",
         escape(&first.start),
@@ -231,7 +231,7 @@ fn write_right(kind: &str, name: &str, right: &Right, out: &mut dyn Write) -> io
         None => writeln!(out, "<td class=\"n\">never</td><td></td><td></td></tr>"),
         Some(used) => writeln!(
             out,
-            "<td class=\"n\">{}</td><td>{}</td><td>{}</td></tr>",
+            "<td class=\"n\">{}</td><td class=\"t\">{}</td><td class=\"t\">{}</td></tr>",
             used.count,
             escape(&used.first),
             escape(&used.last)
