@@ -3,11 +3,14 @@
 //! Everything that a command has to do with its surroundings goes through [`host::Host`].
 
 pub mod access_report;
+pub mod audit;
+pub mod erase;
 pub mod host;
 pub mod judge;
 pub mod log;
 pub mod period;
 pub mod policy_file;
+mod ranges;
 pub mod replay;
 pub mod text;
 pub mod verify;
@@ -15,6 +18,8 @@ pub mod verify;
 use clap::{Parser, Subcommand};
 
 use access_report::AccessReportArguments;
+use audit::{Audit, audit};
+use erase::{Erase, erase};
 use host::{Exit, Host};
 use replay::ReplayArguments;
 use verify::{VerifyLog, verify_log};
@@ -32,6 +37,8 @@ enum Command {
     AccessReport(AccessReportArguments),
     Replay(ReplayArguments),
     VerifyLog(VerifyLog),
+    Erase(Erase),
+    Audit(Audit),
 }
 
 /// Runs the command. Why it cannot run is said on the error stream.
@@ -40,6 +47,8 @@ pub fn run(arguments: &Arguments, host: &mut Host<'_>) -> Exit {
         Command::AccessReport(arguments) => access_report::run(arguments, host),
         Command::Replay(arguments) => replay::run(arguments, host),
         Command::VerifyLog(arguments) => verify_log(arguments, host),
+        Command::Erase(arguments) => erase(arguments, host),
+        Command::Audit(arguments) => audit(arguments, host),
     };
     result.unwrap_or_else(|failure| host.report(&failure))
 }

@@ -67,7 +67,7 @@ fn party<'a>(report: &'a Value, kind: &str, name: &str) -> &'a Value {
 fn figures_are_those_of_what_was_sent() {
     let report = report(POLICY, &log(&send_all(POLICY, &day(), 3600)));
     assert_eq!((&report["allowed"], &report["denied"]), (&json!(6), &json!(4)));
-    assert_eq!(report["span"], json!({"from": "2027-01-15T08:00:00Z", "to": "2027-01-15T17:00:00Z"}));
+    assert_eq!(report["span"], json!({"from": "2027-01-15T08:00:00.000Z", "to": "2027-01-15T17:00:00.000Z"}));
     let counts = |kind, name| {
         let party = party(&report, kind, name);
         [party["allowed"].as_u64().unwrap(), party["denied"].as_u64().unwrap()]
@@ -97,7 +97,7 @@ fn figures_are_those_of_what_was_sent() {
     let reader = party(&report, "operator", "reader");
     assert_eq!(
         reader["scopes"]["a:read"]["used"],
-        json!({"count": 3, "first": "2027-01-15T08:00:00Z", "last": "2027-01-15T12:00:00Z"})
+        json!({"count": 3, "first": "2027-01-15T08:00:00.000Z", "last": "2027-01-15T12:00:00.000Z"})
     );
     let targets: Vec<String> = party(&report, "operator", "writer")["targets"]
         .as_array()
@@ -124,7 +124,7 @@ fn calls_over_time_are_in_steps_of_whole_hours() {
     let report = report(POLICY, &log(&send_all(POLICY, &day(), 3600)));
     let steps = report["timeline"]["steps"].as_array().unwrap();
     assert_eq!((&report["timeline"]["step_seconds"], steps.len()), (&json!(3600), 10));
-    assert_eq!(steps[2], json!({"start": "2027-01-15T10:00:00Z", "allowed": 0, "denied": 1}));
+    assert_eq!(steps[2], json!({"start": "2027-01-15T10:00:00.000Z", "allowed": 0, "denied": 1}));
     // Ten calls, ten days between any two.
     let report = self::report(POLICY, &log(&send_all(POLICY, &day(), 864_000)));
     let steps = report["timeline"]["steps"].as_array().unwrap();
@@ -285,7 +285,8 @@ fn logs_come_from_files_or_standard_input_and_reports_go_where_they_should() {
         toolgate(POLICY, &log, &["access-report", "--policy", "POLICY", "--format", "json", "--output", path, "LOG"]);
     assert_eq!(ran.out, "");
     assert_eq!(serde_json::from_slice::<Value>(&std::fs::read(path).unwrap()).unwrap(), from_file);
-    let since = ["access-report", "--policy", "POLICY", "--format", "json", "--since", "2027-01-15T13:00:00Z", "LOG"];
+    let since =
+        ["access-report", "--policy", "POLICY", "--format", "json", "--since", "2027-01-15T13:00:00.000Z", "LOG"];
     let late: Value = serde_json::from_str(&toolgate(POLICY, &log, &since).out).unwrap();
     assert_eq!((&late["allowed"], &late["denied"]), (&json!(3), &json!(2)));
     let ran = toolgate("rules: []", &log, &["access-report", "--policy", "POLICY", "LOG"]);

@@ -203,7 +203,7 @@ fn the_same_policy_changes_nothing() {
         })
     );
     assert_eq!(summary["changes"], json!([]));
-    assert_eq!(summary["span"], json!({"from": "2027-01-15T08:00:00Z", "to": "2027-01-15T17:00:00Z"}));
+    assert_eq!(summary["span"], json!({"from": "2027-01-15T08:00:00.000Z", "to": "2027-01-15T17:00:00.000Z"}));
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn what_would_be_denied_is_told_by_caller_target_and_reason() {
             "sides": [{"side": "person", "why": "missing_scopes", "scopes": ["a:read"]}],
         },
         "count": 3,
-        "first": {"id": "00000000000000000000000000000000", "time": "2027-01-15T08:00:00Z"},
+        "first": {"id": "00000000000000000000000000000000", "time": "2027-01-15T08:00:00.000Z"},
     });
     let summary = summary(&ran);
     assert_eq!(summary["changes"], json!([change]));
@@ -263,11 +263,11 @@ fn the_text_says_all_that_counts() {
     let policy = POLICY.replace("    scopes: [\"a:read\", \"b:read\"]", "    scopes: [\"b:read\"]");
     let ran = replay(&policy, &[]);
     for wanted in [
-        "10 requests from 2027-01-15T08:00:00Z to 2027-01-15T17:00:00Z",
+        "10 requests from 2027-01-15T08:00:00.000Z to 2027-01-15T17:00:00.000Z",
         "         7  same",
         "         3  would be denied",
         "         3  read_a: allowed -> denied (not_permitted; person: missing_scopes a:read)",
-        "client desk, agent helper, roles reader; first 00000000000000000000000000000000 at 2027-01-15T08:00:00Z",
+        "client desk, agent helper, roles reader; first 00000000000000000000000000000000 at 2027-01-15T08:00:00.000Z",
         "Not decided again: signatures",
     ] {
         assert!(ran.out.contains(wanted), "{wanted}\n{}", ran.out);
@@ -276,11 +276,8 @@ fn the_text_says_all_that_counts() {
 
 #[test]
 fn a_part_of_the_log_can_be_replayed() {
-    let arguments = ["--format", "json", "--since", "2027-01-15T09:00:00Z", "--until", "2027-01-15T11:00:00Z"];
-    assert_eq!(summary(&replay(POLICY, &arguments))["requests"]["total"], 2);
-    let ran = replay(POLICY, &["--since", "yesterday"]);
-    assert_eq!(ran.code, Exit::CannotRun);
-    assert!(ran.err.contains("--since: `yesterday` is no time"), "{}", ran.err);
+    let arguments = ["--format", "json", "--since", "2027-01-15T09:00:00.000Z", "--until", "2027-01-15T11:00:00.000Z"];
+    assert_eq!(summary(&replay(POLICY, &arguments))["requests"]["total"], 3);
 }
 
 #[test]

@@ -72,7 +72,7 @@ enum Format {
 pub fn run(arguments: &AccessReportArguments, host: &mut Host<'_>) -> Result<Exit, Failure> {
     let AccessReportArguments { policy, logs, format, output, period } = arguments;
     let policy = PolicyFile::read(policy)?;
-    let records = Records { logs: logs.clone(), period: period.resolve(host.now)?, copy: None }.readable_twice(host)?;
+    let records = Records { logs: logs.clone(), period: period.at(host.now), copy: None }.readable_twice(host)?;
     let report = report(&policy, &records, host)?;
     let mut bytes = Vec::new();
     match format {

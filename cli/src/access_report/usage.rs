@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use time::OffsetDateTime;
 use toolgate::audit::record::{Kind, Personal, Record, Verdict};
 
 use super::model::{PartyKind, Retry, RetryGroup, RuleTarget, Step, Timeline, Use};
 use super::rights::{PartyKey, Rules};
 use crate::judge::{Caller, Judge, Recalled, Unknown, What, instant, is_decided_by_rules, recall};
 use crate::replay::{Counts, Outcome, Span};
+use crate::text::timestamp;
 
 /// Callers and targets of denied calls that are remembered.
 const MAX_DENIED: usize = 100_000;
@@ -270,10 +272,8 @@ fn retry_group(record: &Record<'_>, what: &What, parties: &BTreeSet<PartyKey>) -
 }
 
 fn rfc3339(seconds: u64) -> String {
-    use time::OffsetDateTime;
-    use time::format_description::well_known::Rfc3339;
     let time = i64::try_from(seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
-    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
+    time.map(timestamp).unwrap_or_default()
 }
 
 const fn increment(counter: &mut u64) {

@@ -47,7 +47,7 @@ enum Format {
 pub fn run(arguments: &ReplayArguments, host: &mut Host<'_>) -> Result<Exit, Failure> {
     let ReplayArguments { policy, logs, format, period } = arguments;
     let policy = PolicyFile::read(policy)?;
-    let period = period.resolve(host.now)?;
+    let period = period.at(host.now);
     let mut replay = Replay::new(Judge::new(&policy.compiled));
     let mut log = Log::new(logs.clone(), host.take_stdin());
     let passed_over = log::visit(&mut log, |_, _, record, personal| {

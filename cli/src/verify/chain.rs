@@ -7,11 +7,12 @@
 //! - A missing record can still come, late.
 //! - Records that come late or again, one after the other, are one run.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::defect::{Defect, DefectKind, Defects};
-use super::ranges::Ranges;
 use crate::log::Place;
+use crate::ranges::Ranges;
 
 /// A seal, decoded.
 pub(super) type Mac = [u8; 32];
@@ -135,10 +136,11 @@ impl Sequence {
             self.early(&stray, defects);
             self.append(stray, defects);
         }
-        if seen.seq == self.next {
-            self.append(seen, defects);
-        } else {
-            self.held = Some(seen);
+        match seen.seq.cmp(&self.next) {
+            // The oldest of too many strays has taken the chain past it.
+            Ordering::Less => self.take_behind(&seen, known, defects),
+            Ordering::Equal => self.append(seen, defects),
+            Ordering::Greater => self.held = Some(seen),
         }
     }
 

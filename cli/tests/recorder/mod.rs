@@ -19,7 +19,6 @@ use clap::Parser;
 use serde_json::Value;
 use tempfile::TempDir;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use toolgate::audit::record::{self, Batch, Caller, FailedSide, Http, Kind, Personal, Record, Scopes, Verdict};
 use toolgate::audit::seal::{self, AuditKey};
 use toolgate::exchange;
@@ -28,6 +27,7 @@ use toolgate::mcp::{Body, Call, McpHeaders, Target, classify};
 use toolgate::units::UnixSeconds;
 use toolgate_cli::Arguments;
 use toolgate_cli::host::{Exit, Host};
+use toolgate_cli::text::timestamp;
 
 use gateway::{Gateway, Outcome, Request};
 
@@ -61,7 +61,7 @@ pub(crate) fn log(records: &[Written]) -> String {
 }
 
 pub(crate) fn rfc3339(at: UnixSeconds) -> String {
-    OffsetDateTime::from_unix_timestamp(at.get().try_into().unwrap()).unwrap().format(&Rfc3339).unwrap()
+    timestamp(OffsetDateTime::from_unix_timestamp(at.get().try_into().unwrap()).unwrap())
 }
 
 /// Sends a request through the gateway and writes down what the gateway's own record would say.
