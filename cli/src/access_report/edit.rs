@@ -97,22 +97,24 @@ fn block(source: &str, elements: &[Node], fates: &[Fate]) -> Option<Vec<Edit>> {
     for (element, fate) in elements.iter().zip(fates) {
         let Fate::Becomes(texts) = fate else { continue };
         let line_start = source.get(..element.at.start)?.rfind('\n').map_or(0, |at| at.saturating_add(1));
-        let rest = source.get(element.at.end..)?;
-        let line_end = element.at.end.checked_add(rest.find('\n').unwrap_or(rest.len()))?;
+        let rest = source.get(element.at.end..)?.split_inclusive('\n').next().unwrap_or_default();
+        let next_line = element.at.end.checked_add(rest.len())?;
+        let content = rest.trim_end_matches(['\r', '\n']);
+        let content_end = element.at.end.checked_add(content.len())?;
         let before = source.get(line_start..element.at.start)?;
-        let after = source.get(element.at.end..line_end)?.trim();
+        let after = content.trim();
         if before.trim() != "-" || !(after.is_empty() || after.starts_with('#')) {
             return None;
         }
         match written(element, texts).split_first() {
             None => {
-                let end = source.len().min(line_end.saturating_add(1));
-                edits.push(Edit { at: line_start..end, text: String::new() });
+                edits.push(Edit { at: line_start..next_line, text: String::new() });
             }
             Some((first, others)) => {
                 edits.push(Edit { at: element.at.clone(), text: first.clone() });
-                let lines = others.iter().map(|text| format!("\n{before}{text}")).collect();
-                edits.push(Edit { at: line_end..line_end, text: lines });
+                let line_break = if rest.ends_with("\r\n") { "\r\n" } else { "\n" };
+                let lines = others.iter().map(|text| format!("{line_break}{before}{text}")).collect();
+                edits.push(Edit { at: content_end..content_end, text: lines });
             }
         }
     }
@@ -176,6 +178,10 @@ mod tests {
             "l:  # why\n  # first\n  - x  # about a\n  - z\n  - b\nm: 1\n"
         );
         assert_eq!(edited(source, &[Some(&[]), Some(&[])]).unwrap(), "l: []  # why\n  # first\nm: 1\n");
+        assert_eq!(
+            edited("l:\r\n- a # c\r\n- b\r\n", &[Some(&["x", "z"]), Some(&[])]).unwrap(),
+            "l:\r\n- x # c\r\n- z\r\n"
+        );
         assert_eq!(edited("l:\n- a\n- b", &[None, Some(&["c"])]).unwrap(), "l:\n- a\n- c");
     }
 
