@@ -223,6 +223,15 @@ fn what_erased_requests_needed_is_not_taken_away() {
 }
 
 #[test]
+fn people_with_more_roles_than_a_record_holds_are_known_by_those_of_the_policy_then() {
+    let mut written = send_all(POLICY, &[Sent::new("ann", "desk", &["readers"], "read_a")], 1);
+    written[0].personal.as_mut().unwrap().claimed_roles = vec!["…[+40]".into()];
+    let report = report(POLICY, &log(&written));
+    assert_eq!(party(&report, "operator", "reader")["scopes"]["a:read"]["used"]["count"], 1);
+    assert!(report["proposal"]["diff"].as_str().unwrap().contains("+    scopes: [\"a:read\"]  # what readers read"));
+}
+
+#[test]
 fn hostile_names_stay_text() {
     let hostile = "<script>alert(1)</script>\"'&\u{202e}\u{1b}[2J";
     let mut written = send_all(POLICY, &[Sent::new("ann", "desk", &["readers"], "other")], 1);

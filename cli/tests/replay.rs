@@ -44,6 +44,15 @@ fn with_less(written: &Written) -> Vec<(Record<'static>, Option<Personal<'static
         pseudonym: Some("p_AAAAAAAAAAAAAAAAAAAAAA".into()),
         ..personal
     });
+    // The last role and the last group did not fit.
+    let cut = personal.clone().map(|mut personal| {
+        for list in [&mut personal.claimed_roles, &mut personal.claimed_groups] {
+            if list.pop().is_some() {
+                list.push("…[+1]".into());
+            }
+        }
+        personal
+    });
     let without_scopes = Record { scopes: None, ..record.clone() };
     // Of this one alone, a record without a target can be whole.
     let is_listening = record.method.as_deref() == Some("subscriptions/listen");
@@ -52,6 +61,7 @@ fn with_less(written: &Written) -> Vec<(Record<'static>, Option<Personal<'static
     vec![
         (record.clone(), personal.clone()),
         (record.clone(), pseudonymous),
+        (record.clone(), cut),
         (record, None),
         (without_scopes, personal.clone()),
         (without_target, personal),

@@ -157,7 +157,7 @@ impl Usage {
 impl PartyUsage {
     fn note(&mut self, judge: &Judge<'_>, rules: &Rules, recalled: &Recalled, record: &Record<'_>) {
         let time = &*record.started;
-        if !recalled.unknown.is_empty() {
+        if !recalled.is_asked_known {
             // What was asked for is gone, but perhaps not what the rule asked for.
             let required = record.scopes.as_ref().map(|scopes| &*scopes.required).unwrap_or_default();
             if required.is_empty() || record.batch.is_some() {
@@ -216,7 +216,7 @@ fn parties(judge: &Judge<'_>, record: &Record<'_>, recalled: &Recalled) -> BTree
     let directory = &judge.policy().directory;
     let recorded = record.caller.as_ref();
     let mut parties = BTreeSet::new();
-    if caller.is_erased || recalled.unknown.contains(&Unknown::Altered) {
+    if caller.is_erased || caller.has_more_roles || recalled.unknown.contains(&Unknown::Altered) {
         let roles = recorded.iter().flat_map(|caller| &caller.roles).map(|role| (PartyKind::Operator, &**role));
         let agent = recorded.and_then(|caller| caller.agent.as_deref()).map(|agent| (PartyKind::Agent, agent));
         parties.extend(roles.chain(agent).map(|(kind, name)| (kind, name.to_owned())));

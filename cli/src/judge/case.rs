@@ -102,6 +102,7 @@ impl<'a> Case<'a> {
     fn hidden(&self) -> BTreeSet<Unknown> {
         let Self { caller, asked, .. } = self;
         [
+            (Unknown::Altered, caller.has_more_roles),
             (Unknown::Arguments, asked.has_arguments),
             (Unknown::Claims, true),
             (Unknown::Erased, caller.is_erased),

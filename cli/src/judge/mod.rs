@@ -133,6 +133,10 @@ impl<'p> Judge<'p> {
         if caller.is_erased {
             return Judgement::Unknown(BTreeSet::from([Unknown::Erased]));
         }
+        if caller.has_more_roles {
+            // With more roles a person has more scopes, never less.
+            return Judgement::Unknown(BTreeSet::from([Unknown::Altered]));
+        }
         if let Err(denial) = case.at_best() {
             return Judgement::Denied(denial.into());
         }

@@ -54,6 +54,8 @@ pub struct Recalled {
     pub asked: Vec<Asked>,
     /// What the record does not say, so that no policy could decide.
     pub unknown: BTreeSet<Unknown>,
+    /// Whether `asked` is all that was asked for, by its real names.
+    pub is_asked_known: bool,
     /// The protocol revision.
     pub revision: Option<Revision>,
     /// Bytes of the body.
@@ -83,6 +85,8 @@ pub struct Caller {
     pub address: Option<IpAddr>,
     /// Whether the personal part is missing.
     pub is_erased: bool,
+    /// Whether the token has more roles or groups than those in `attributes`.
+    pub has_more_roles: bool,
     /// When it asked.
     pub now: UnixSeconds,
 }
@@ -169,7 +173,9 @@ pub fn recall(record: &Record<'_>, personal: Option<&Personal<'_>>) -> Option<Re
     if let Some(batch) = &record.batch {
         asked.extend(asked_in(batch, uris, &mut unknown));
     }
-    if caller.texts().chain(asked.iter().filter_map(Asked::name)).any(is_altered) {
+    let is_name_altered = asked.iter().filter_map(Asked::name).any(is_altered);
+    let is_asked_known = unknown.is_empty() && !is_name_altered;
+    if is_name_altered || caller.texts().any(is_altered) {
         unknown.insert(Unknown::Altered);
     }
     if unknown.remove(&Unknown::Target) {
@@ -179,6 +185,7 @@ pub fn recall(record: &Record<'_>, personal: Option<&Personal<'_>>) -> Option<Re
         caller,
         asked,
         unknown,
+        is_asked_known,
         revision: record.revision.as_deref().and_then(Revision::parse),
         request_bytes: record.http.as_ref().map_or(0, |http| http.request_bytes),
     })
@@ -203,6 +210,9 @@ fn caller(record: &Record<'_>, personal: Option<&Personal<'_>>) -> Option<Caller
             ..attributes
         };
     }
+    let (roles, groups) = (whole(&attributes.roles), whole(&attributes.groups));
+    let has_more_roles = roles.len() < attributes.roles.len() || groups.len() < attributes.groups.len();
+    (attributes.roles, attributes.groups) = (roles, groups);
     let owned = |text: Option<&Cow<'_, str>>| text.map(|text| text.clone().into_owned());
     Some(Caller {
         issuer: known.issuer.clone().into_owned(),
@@ -215,8 +225,14 @@ fn caller(record: &Record<'_>, personal: Option<&Personal<'_>>) -> Option<Caller
         attributes,
         address: personal.and_then(|personal| personal.source.as_deref()).and_then(address),
         is_erased: personal.is_none(),
+        has_more_roles,
         now: instant(&record.started)?,
     })
+}
+
+/// The texts that are as they were.
+fn whole(texts: &[Box<str>]) -> Box<[Box<str>]> {
+    texts.iter().filter(|text| !is_altered(text)).cloned().collect()
 }
 
 /// The second of a time in RFC 3339.

@@ -83,8 +83,9 @@ impl Unknown {
             "arguments" => &[Self::Arguments],
             "claims" => &[Self::Claims],
             "subject" => &[Self::Erased, Self::Subject],
-            // Of the client, the agent role can come from the token.
-            "client" | "groups" | "roles" => &[Self::Erased],
+            // The agent role can come from the token.
+            "client" => &[Self::Erased],
+            "groups" | "roles" => &[Self::Erased, Self::Altered],
             _ => &[],
         };
         candidates.iter().copied().find(|candidate| hidden.contains(candidate))
