@@ -273,6 +273,17 @@ fn more_damage_than_is_remembered_is_still_counted() {
 }
 
 #[test]
+fn a_chain_with_a_gap_is_called_complete_only_before_it() {
+    let mut log = chain(9);
+    log.remove(5);
+    let known = |log: &[Written]| verify(&text(log), &[]).report["not_known"][0]["chains"][0].clone();
+    assert_eq!(known(&log), json!("chain-a: complete to record 4; see the defects for what comes after it"));
+    log[3].text = log[3].text.replace("allowed", "alloweD");
+    assert_eq!(known(&log), json!("chain-a: complete to record 2; see the defects for what comes after it"));
+    assert_eq!(known(&log[1..]), json!("chain-a: not complete from its beginning on; see the defects"));
+}
+
+#[test]
 fn a_record_that_says_nothing_of_its_place_is_no_record() {
     let record = serde_json::to_string(&Worker::new("chain-a", "one").plain(0)).unwrap();
     let line = toolgate::audit::seal::line(&support::key().mac(record.as_bytes()), None, &record) + "\n";

@@ -36,7 +36,7 @@ pub struct Erase {
     #[arg(long)]
     issuer: Option<String>,
     /// A pseudonym of the person.
-    #[arg(long = "pseudonym")]
+    #[arg(long = "pseudonym", value_name = "PSEUDONYM")]
     pseudonyms: Vec<String>,
     /// Records of others as well, if their personal part has this text in it, such as a mail address.
     #[arg(long = "mention", value_name = "TEXT")]

@@ -70,6 +70,9 @@ struct ChainReport {
     from: String,
     until: String,
     closed: bool,
+    /// The first record that is missing or is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_lost: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     vouched: Option<Vouched>,
 }
@@ -261,6 +264,7 @@ impl ChainReport {
             from: from.to_string(),
             until: last.at.to_string(),
             closed: chain.claims.is_closed_at(last.seq),
+            first_lost: chain.sequence.first_lost(),
             vouched,
         })
     }
@@ -268,6 +272,12 @@ impl ChainReport {
     /// Until when the chain is known to be complete.
     fn proven(&self) -> String {
         let Self { id, last, until, .. } = self;
+        if let Some(lost) = self.first_lost {
+            return match lost.checked_sub(1) {
+                Some(before) => format!("{id}: complete to record {before}; see the defects for what comes after it"),
+                None => format!("{id}: not complete from its beginning on; see the defects"),
+            };
+        }
         match &self.vouched {
             Some(Vouched { seq, at, by, file, line }) if seq == last => {
                 format!("{id}: complete to record {last} until {at}, by the {by} at {file}:{line}")
