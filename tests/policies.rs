@@ -20,6 +20,8 @@ mod support {
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use toolgate::audit::outcome::OutcomePicker;
+use toolgate::audit::{Pseudonyms, salted_hash};
 use toolgate::config::{CompiledPolicy, ConfigError};
 use toolgate::limits;
 use toolgate::session::SessionKeys;
@@ -490,6 +492,7 @@ fn what_is_wrong_is_said_with_its_place_and_a_remedy() {
         defects_of_sessions(),
         defects_of_revocation(),
         defects_of_revocation_lists(),
+        defects_of_audit(),
     ];
     let told = defects.into_iter().flatten().filter_map(|(pointer, value, path, problem)| {
         let complaint = match compile(&good_but(pointer, value.clone())) {
@@ -503,6 +506,82 @@ fn what_is_wrong_is_said_with_its_place_and_a_remedy() {
     });
     let told: Vec<String> = told.collect();
     assert!(told.is_empty(), "{}", told.join("\n"));
+}
+
+fn defects_of_audit() -> Vec<Defect> {
+    let arguments = |tools: Value| json!({"arguments": tools});
+    let outcomes = |tools: Value| json!({"outcomes": tools});
+    let many =
+        |count: usize, value: &Value| -> Value { (0..count).map(|n| (format!("/n{n}"), value.clone())).collect() };
+    let names = |count: usize| -> Value { (0..count).map(|n| (format!("n{n}"), json!("/n"))).collect() };
+    let (long, deep) = (format!("/{}", "x".repeat(256)), "/x".repeat(17));
+    let no_pointer = "is not a JSON Pointer of at most 16 parts and 256 bytes";
+    let of_read = |pointer: &str| arguments(json!({"read": {pointer: "keep"}}));
+    let named = |name: &str| outcomes(json!({"read": {name: "/x"}}));
+    let picked = |pointer: &str| outcomes(json!({"read": {"x": pointer}}));
+    vec![
+        ("/audit", json!({"argument": {}}), "audit.argument", "unknown field `argument`"),
+        ("/audit", arguments(json!([])), "audit.arguments", "invalid type: sequence"),
+        ("/audit", arguments(json!({"read": {"/x": "show"}})), "audit.arguments.read./x", "unknown variant `show`"),
+        ("/audit", arguments(json!({"raed": {}})), "audit.arguments.raed", "no rule is for a tool that `raed` fits"),
+        ("/audit", arguments(json!({"x*": {}})), "audit.arguments.x*", "no rule is for a tool that `x*` fits"),
+        ("/audit", arguments(json!({"r*a*": {}})), "audit.arguments.r*a*", "is not a name or pattern"),
+        ("/audit", arguments(json!({"": {}})), "audit.arguments.", "is not a name or pattern"),
+        ("/audit", arguments(json!({"re*": {}, "*ad": {}})), "audit.arguments.re*", "the same names as `*ad`"),
+        ("/audit", arguments(many(257, &json!({}))), "audit.arguments", "more than 256 tools and patterns"),
+        (
+            "/audit",
+            arguments(json!({"read": many(33, &json!("keep"))})),
+            "audit.arguments.read",
+            "more than 32 pointers",
+        ),
+        ("/audit", of_read("x"), "audit.arguments.read.x", no_pointer),
+        ("/audit", of_read("/a~2"), "audit.arguments.read./a~2", no_pointer),
+        ("/audit", of_read("/"), "audit.arguments.read./", "is for an argument without a name"),
+        ("/audit", outcomes(json!({"read": {"x": 1}})), "audit.outcomes.read.x", "invalid type: integer"),
+        ("/audit", outcomes(json!({"raed": {}})), "audit.outcomes.raed", "no rule is for a tool that `raed` fits"),
+        ("/audit", outcomes(json!({"re*": {}, "*ad": {}})), "audit.outcomes.re*", "the same names as `*ad`"),
+        ("/audit", outcomes(many(257, &json!({}))), "audit.outcomes", "more than 256 tools and patterns"),
+        ("/audit", outcomes(json!({"read": names(33)})), "audit.outcomes.read", "more than 32 names"),
+        ("/audit", named(""), "audit.outcomes.read.", "is not a name for an outcome"),
+        ("/audit", named("a b"), "audit.outcomes.read.a b", "is not a name for an outcome"),
+        ("/audit", named("é"), "audit.outcomes.read.é", "is not a name for an outcome"),
+        ("/audit", picked(""), "audit.outcomes.read.x", "is not for a single value"),
+        ("/audit", picked("/rows/*/id"), "audit.outcomes.read.x", "is not for a single value"),
+        ("/audit", picked("rows"), "audit.outcomes.read.x", no_pointer),
+        ("/audit", picked(&long), "audit.outcomes.read.x", no_pointer),
+        ("/audit", picked(&deep), "audit.outcomes.read.x", no_pointer),
+    ]
+}
+
+#[test]
+fn the_most_specific_tool_says_what_records_show() {
+    let mut document = good();
+    document["rules"].as_array_mut().unwrap().push(json!({"tools": ["list_*"], "scopes": [], "tenants": ["acme"]}));
+    let longest = "n".repeat(limits::MAX_OUTCOME_NAME_BYTES);
+    document["audit"] = json!({
+        "arguments": {"*": {"": "hash"}, "read": {}, "list_x": {"/a": "keep", "/b": "pseudonymise", "/c": "drop"}},
+        "outcomes": {"read": {&longest: "/structuredContent/id", "A.b-c_9": "/content/0/text"}},
+    });
+    let policy = compile(&document).unwrap();
+    let keys = Pseudonyms::new(b"secret", "r");
+    let shown = |tool: &str| {
+        let redaction = policy.redaction.of_tool(tool).unwrap();
+        json!(redaction.apply(r#"{"a":1,"b":2,"c":3}"#, &keys, "salt"))
+    };
+    assert_eq!(shown("read"), json!({}));
+    assert_eq!(shown("list_x"), json!({"/a": 1, "/b": keys.of("argument", b"2")}));
+    let hash = |value: &[u8]| salted_hash("salt", value);
+    assert_eq!(shown("list_y"), json!({"/a": hash(b"1"), "/b": hash(b"2"), "/c": hash(b"3")}));
+
+    assert!(policy.outcomes.of_tool("write").is_none());
+    let mut picker = OutcomePicker::new(policy.outcomes.of_tool("read").cloned(), Some("1"));
+    picker.feed(br#"{"id":1,"result":{"structuredContent":{"id":"B-7"},"content":[{"text":"ok"}]}}"#);
+    assert_eq!(json!(picker.finish().fields), json!({longest: "B-7", "A.b-c_9": "ok"}));
+
+    let policy = compile(&good()).unwrap();
+    assert!(policy.redaction.of_tool("read").is_none());
+    assert!(policy.outcomes.of_tool("read").is_none());
 }
 
 /// `sessions` sections that do not load, under [`environment`].
@@ -545,6 +624,10 @@ fn defects_of_sessions() -> Vec<Defect> {
     ]
 }
 
+fn without_session_key(name: &str) -> Option<String> {
+    variable(name).filter(|_| name == "TOOLGATE_AUDIT_KEY")
+}
+
 /// An environment with every kind of key that will not do.
 fn environment(name: &str) -> Option<String> {
     match name {
@@ -568,7 +651,7 @@ fn session_keys_come_from_the_environment() {
     let ids = |sessions: SessionKeys| sessions.ids().map(str::to_owned).collect::<Vec<_>>();
     // Without a section the key is optional, but not its form.
     assert_eq!(ids(compile(None, &variable).unwrap()), ["k1"]);
-    assert!(compile(None, &|_| None).unwrap().is_empty());
+    assert!(compile(None, &without_session_key).unwrap().is_empty());
     let error = compile(None, &|_| environment("SHORT")).unwrap_err();
     assert_eq!((&*error.path, error.problem.contains("TOOLGATE_SESSION_KEY")), ("sessions", true), "{error}");
     assert!(!error.to_string().contains("QUFB"), "{error}");
@@ -576,7 +659,7 @@ fn session_keys_come_from_the_environment() {
     assert_eq!(compile(None, &variable).unwrap().max_age(), limits::DEFAULT_SESSION_AGE);
     let short = compile(Some(json!({"max_age": "1h"})), &variable).unwrap();
     assert_eq!((short.max_age(), ids(short)), (Seconds::new(3600), vec!["k1".to_owned()]));
-    let error = compile(Some(json!({"max_age": "1h"})), &|_| None).unwrap_err();
+    let error = compile(Some(json!({"max_age": "1h"})), &without_session_key).unwrap_err();
     assert_eq!((&*error.path, error.remedy.contains("openssl rand -base64 32")), ("sessions", true), "{error}");
     let keys = json!({"keys": [{"id": "b", "env": "NEXT_KEY"}, {"id": "a", "env": "TOOLGATE_SESSION_KEY"}]});
     assert_eq!(ids(compile(Some(keys), &variable).unwrap()), ["b", "a"]);

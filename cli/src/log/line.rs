@@ -94,6 +94,16 @@ pub enum PersonalPart<'a> {
     Erased(Cow<'a, str>),
 }
 
+impl<'a> PersonalPart<'a> {
+    /// What it says, unless it was erased.
+    pub fn kept(&self) -> Option<&Personal<'a>> {
+        match self {
+            Self::Kept(personal) => Some(personal),
+            Self::Erased(_) => None,
+        }
+    }
+}
+
 /// What stands for an erased personal part.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
