@@ -23,6 +23,7 @@ pub struct Ending {
 impl Ending {
     /// Whether the exchange was broken off, by whomever.
     pub fn is_broken_off(&self) -> bool {
-        is_broken_off(self.flags)
+        // Envoy sets no flag when a stream has lasted too long.
+        is_broken_off(self.flags) || self.details == "max_duration_timeout"
     }
 }

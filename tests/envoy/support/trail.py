@@ -6,6 +6,7 @@ import hmac
 import json
 import threading
 import unicodedata
+from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -36,20 +37,20 @@ def records_of(path: Path) -> list[Record]:
 
 
 class Watch:
-    """The records that a gateway writes from now on."""
+    """The records of requests that begin from now on."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._seen = len(lines_of(gateway.audit_log))
+        self._from = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def _new(self) -> list[str]:
+        lines = lines_of(self._gateway.audit_log)
+        return sorted((line for line in lines if parsed(line)["started"] >= self._from), key=lambda line: parsed(line)["started"])
 
     def lines(self, count: int, seconds: float = 10) -> list[str]:
-        """The lines, once there are that many; no more of them may come."""
-
-        def new() -> list[str]:
-            return lines_of(self._gateway.audit_log)[self._seen :]
-
-        self._gateway.envoy.wait_until(f"{count} audit lines", lambda: len(new()) >= count, seconds)
-        found = new()
+        """The lines in the order in which the requests began, once there are that many; there may not be more."""
+        self._gateway.envoy.wait_until(f"{count} audit lines", lambda: len(self._new()) >= count, seconds)
+        found = self._new()
         assert len(found) == count, found
         return found
 
