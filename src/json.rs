@@ -224,6 +224,23 @@ impl<'de, T: de::Deserialize<'de>> Visitor<'de> for ObjectOnly<T> {
     }
 }
 
+/// The member name that a part of a JSON Pointer stands for; `None` when it is not well-formed.
+///
+/// RFC 6901 section 4: `~1` is `/`, `~0` is `~`, no other escape exists.
+pub fn pointer_token(token: &str) -> Option<String> {
+    let mut pieces = token.split('~');
+    let mut text = pieces.next()?.to_owned();
+    for piece in pieces {
+        text.push(match piece.as_bytes().first()? {
+            b'0' => '~',
+            b'1' => '/',
+            _ => return None,
+        });
+        text.push_str(piece.get(1..)?);
+    }
+    Some(text)
+}
+
 /// Whether `name` reads like `known` to a careless parser without being it: other case, or padded with NULs or blanks.
 ///
 /// Go's `encoding/json` matched names case-insensitively (CVE-2026-27896), which also folds U+017F and U+212A.

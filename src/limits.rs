@@ -198,6 +198,37 @@ pub const MAX_ACTORS: usize = 8;
 /// Targets that a caller is told of when it asks what it may do. With names of the largest size, half a megabyte.
 pub const MAX_PERMISSIONS: usize = 2000;
 
+/// Longest value of an argument or of a result that a record shows, in bytes.
+pub const MAX_AUDIT_VALUE_BYTES: usize = 256;
+
+/// Longest member name of an argument that a record shows, in bytes.
+pub const MAX_AUDIT_NAME_BYTES: usize = 64;
+
+/// Most arguments that a record shows, each a string, number or boolean.
+pub const MAX_AUDIT_ARGUMENTS: usize = 64;
+
+/// Bytes of all arguments that a record shows, with their names. Envoy's own log cuts lines at 16 KiB.
+pub const MAX_AUDIT_ARGUMENTS_BYTES: usize = 4096;
+
+/// Longest JSON text of a value that is picked from a result, in bytes; a longer one is left out.
+pub const MAX_OUTCOME_BYTES: usize = 256;
+
+/// Longest JSON text of a member name or id in an answer that is looked at, in bytes: what a policy may name, with each
+/// character escaped.
+pub const MAX_ANSWER_NAME_BYTES: usize = 2048;
+
+/// Most pointers into the arguments, and into the result, of a tool that a policy may list: a bit of a word for each.
+pub const MAX_AUDIT_POINTERS: usize = 32;
+
+/// Most tools and patterns under `audit.arguments`, and under `audit.outcomes`.
+pub const MAX_AUDIT_TOOLS: usize = 256;
+
+/// Longest JSON Pointer of a policy into arguments or results, in bytes.
+pub const MAX_POINTER_BYTES: usize = 256;
+
+/// Most parts of one, which is how deep into the arguments or the result it reaches.
+pub const MAX_POINTER_TOKENS: usize = 16;
+
 /// Longest condition of a rule, in bytes of CEL.
 pub const MAX_CONDITION_BYTES: usize = 4096;
 

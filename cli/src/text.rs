@@ -1,7 +1,9 @@
-//! Text that others have chosen, made fit for a terminal.
+//! Text for people: what others have chosen, made fit for a terminal, and times.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+
+use time::OffsetDateTime;
 
 /// The text with everything escaped that a terminal would obey, or that would show it in another order or not at all.
 pub fn printable(text: &str) -> Cow<'_, str> {
@@ -55,6 +57,13 @@ const fn is_unsafe(character: char) -> bool {
             | '\u{fff0}'..='\u{fffb}'
             | '\u{e0000}'..='\u{e0fff}'
     )
+}
+
+/// A time in the form that records have: UTC, RFC 3339, with milliseconds.
+pub fn timestamp(time: OffsetDateTime) -> String {
+    let (date, hour, minute, second) = (time.date(), time.hour(), time.minute(), time.second());
+    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", time.millisecond())
 }
 
 #[cfg(test)]

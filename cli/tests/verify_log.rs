@@ -131,7 +131,8 @@ fn a_cut_off_end_is_found_by_whoever_saw_it() {
     // By nobody: then it is said that it cannot be known.
     let verified = verify(&text(&cut), &[]);
     verified.assert_whole();
-    assert!(verified.report["not_known"][0].as_str().unwrap().contains("chain-c: complete to record 9"));
+    let known = verified.report["not_known"][0]["chains"][0].as_str().unwrap();
+    assert!(known.starts_with("chain-c: complete to record 9 until 2026-01-05T00:00:09.000Z"), "{known}");
     assert_eq!(verify(&text(&cut), &["--closed"]).defects(), [("not_closed".to_owned(), last)]);
 }
 
@@ -238,6 +239,81 @@ fn records_of_a_later_version_keep_their_place() {
     verify(log.as_bytes(), &[]).assert_whole();
 }
 
+/// One chain without anything else in it.
+fn chain(count: u64) -> Vec<Written> {
+    let mut worker = Worker::new("chain-a", "one");
+    (0..count).map(|second| worker.request(second, None)).collect()
+}
+
+#[test]
+fn a_block_that_was_moved_or_repeated_is_one_defect() {
+    let log = chain(40);
+    let moved = [&log[..10], &log[20..30], &log[10..20], &log[30..]].concat();
+    verify(&text(&moved), &[]).assert_defects(&[("out_of_order", 21)]);
+    let late = [&log[..10], &log[20..], &log[10..20]].concat();
+    verify(&text(&late), &[]).assert_defects(&[("out_of_order", 31)]);
+    let twice = [&log[..], &log[..]].concat();
+    let verified = verify(&text(&twice), &[]);
+    verified.assert_defects(&[("duplicate", 41)]);
+    assert_eq!(
+        (&verified.report["defects"][0]["first"], &verified.report["defects"][0]["last"]),
+        (&json!(0), &json!(39))
+    );
+}
+
+#[test]
+fn more_damage_than_is_remembered_is_still_counted() {
+    let log = chain(10_001);
+    let holes: Vec<Written> = log.iter().step_by(2).cloned().collect();
+    assert_eq!(verify(&text(&holes), &[]).report["defects_by_kind"], json!({"missing": 5000}));
+    let turned: Vec<Written> = log[..2000].iter().rev().cloned().collect();
+    let verified = verify(&text(&turned), &["--max-defects", "3000"]);
+    assert!(verified.defects().iter().all(|(kind, _)| kind == "out_of_order" || kind == "beginning_missing"));
+    assert!((1000..=2000).contains(&verified.defects().len()), "{}", verified.defects().len());
+}
+
+#[test]
+fn a_chain_with_a_gap_is_called_complete_only_before_it() {
+    let mut log = chain(9);
+    log.remove(5);
+    let known = |log: &[Written]| verify(&text(log), &[]).report["not_known"][0]["chains"][0].clone();
+    assert_eq!(known(&log), json!("chain-a: complete to record 4; see the defects for what comes after it"));
+    log[3].text = log[3].text.replace("allowed", "alloweD");
+    assert_eq!(known(&log), json!("chain-a: complete to record 2; see the defects for what comes after it"));
+    assert_eq!(known(&log[1..]), json!("chain-a: not complete from its beginning on; see the defects"));
+}
+
+#[test]
+fn a_record_that_says_nothing_of_its_place_is_no_record() {
+    let record = serde_json::to_string(&Worker::new("chain-a", "one").plain(0)).unwrap();
+    let line =
+        toolgate::audit::seal::line(&toolgate::audit::seal::mac(&support::key(), record.as_bytes()), None, &record)
+            + "\n";
+    verify(line.as_bytes(), &[]).assert_defects(&[("changed", 1)]);
+}
+
+#[test]
+fn personal_parts_belong_to_their_records() {
+    let mut worker = Worker::new("chain-a", "one");
+    let log =
+        [worker.request(0, Some(&person("anna"))), worker.request(1, None), worker.request(2, Some(&person("b")))];
+    let part = r#""personal":{"salt":"c2FsdHNhbHRzYWx0c2FsdA","source":"192.0.2.7","subject":"anna"},"#;
+    let mut changed = log.clone();
+    changed[0].text = log[0].text.replace(part, "");
+    changed[1].text = log[1].text.replace(r#""record":"#, &format!(r#"{part}"record":"#));
+    changed[2].text = log[2].text.replace(r#""subject":"b""#, r#""subject":"c""#);
+    let expected = [("personal_changed", 1), ("personal_changed", 2), ("personal_changed", 3)];
+    verify(&text(&changed), &[]).assert_defects(&expected);
+}
+
+#[test]
+fn a_checkpoint_that_is_there_twice_is_found() {
+    let mut log = sample(8);
+    let index = log.iter().position(|line| line.kind == Kind::Checkpoint).unwrap();
+    log.insert(index + 5, log[index].clone());
+    verify(&text(&log), &[]).assert_defects(&[("duplicate", index as u64 + 6)]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -332,6 +408,53 @@ proptest! {
         } else if last > 1 {
             prop_assert!(!defects.is_empty());
         }
+    }
+
+    #[test]
+    fn only_the_right_order_is_right(order in proptest::collection::vec(0..12_usize, 0..30)) {
+        let log = chain(12);
+        let picked: Vec<Written> = order.iter().map(|index| log[*index].clone()).collect();
+        let defects = verify(&text(&picked), &[]).defects();
+        prop_assert_eq!(defects.is_empty(), order.iter().copied().eq(0..order.len()));
+        prop_assert!(defects.len() <= 2 * order.len() + 1, "{order:?}: {defects:?}");
+    }
+
+    #[test]
+    fn a_shuffled_chain_is_out_of_order_and_nothing_else(order in Just((0..12_usize).collect::<Vec<_>>()).prop_shuffle()) {
+        let log = chain(12);
+        let shuffled: Vec<Written> = order.iter().map(|index| log[*index].clone()).collect();
+        for (kind, _) in verify(&text(&shuffled), &[]).defects() {
+            prop_assert_eq!(kind, "out_of_order", "{:?}", &order);
+        }
+    }
+
+    #[test]
+    fn rotation_changes_nothing(split in any::<Index>(), removed in any::<Index>(), removes in any::<bool>()) {
+        let mut log = sample(8);
+        // Neither the first nor the last record of a chain.
+        let inner: Vec<usize> = requests(&log).into_iter().filter(|index| (1..7).contains(&log[*index].seq)).collect();
+        let removed = removes.then(|| {
+            let index = *removed.get(&inner);
+            (index, log.remove(index))
+        });
+        let split = split.index(log.len());
+        let directory = tempfile::tempdir().unwrap();
+        let first = file(directory.path(), "log.1.gz", &gzip(&text(&log[..split])));
+        let second = file(directory.path(), "log", &text(&log[split..]));
+        let (first, second) = (first.to_str().unwrap(), second.to_str().unwrap());
+        let outcome = toolgate(&["verify-log", "--closed", "--format", "json", first, second], b"");
+        let report: Value = serde_json::from_str(&outcome.stdout).unwrap();
+        let Some((index, removed)) = removed else {
+            prop_assert_eq!(outcome.exit, Exit::Clean);
+            return Ok(());
+        };
+        let is_next = |line: &Written| line.kind == Kind::Request && line.chain == removed.chain;
+        let next = index + log[index..].iter().position(is_next).unwrap();
+        let (name, line) = if next < split { (first, next + 1) } else { (second, next - split + 1) };
+        prop_assert_eq!(report["defects_by_kind"].clone(), json!({"missing": 1}));
+        prop_assert_eq!(report["defects"][0]["file"].clone(), json!(name));
+        prop_assert_eq!(report["defects"][0]["line"].clone(), json!(line));
+        prop_assert_eq!(report["defects"][0]["first"].clone(), json!(removed.seq));
     }
 
     #[test]

@@ -129,17 +129,11 @@ impl CompiledPolicy {
         let parties = Parties { operators, agents, clients, revocation };
         let (directory, revocations) = directory(parties, &catalogue, &issuers)?;
         let rules = rule_set(rules, catalogue, longest)?;
+        let sessions = session_keys(sessions, variables)?;
         let audit = audit_policy(audit, &uri, &rules, variables)?;
-        let metadata = ResourceMetadata {
-            resource: uri.as_str(),
-            authorization_servers: issuers.iter().map(|issuer| issuer.issuer.as_str()).collect(),
-            scopes_supported: &initial_scopes,
-            bearer_methods_supported: ["header"],
-            resource_name: resource.name.as_deref(),
-        };
         Ok(Self {
             metadata_url: uri.metadata_url(),
-            metadata: serde_json::to_value(&metadata).unwrap_or_default(),
+            metadata: metadata(&uri, &issuers, &initial_scopes, resource.name.as_deref()),
             initial_scopes: initial_scopes.join(" "),
             resource: uri,
             revisions,
@@ -153,12 +147,23 @@ impl CompiledPolicy {
             revocations,
             conceals: refusals == Refusals::Concealed,
             audit,
-            sessions: session_keys(sessions, variables)?,
+            sessions,
             server_requests: server_requests.into_iter().map(client_feature).collect(),
             keeps_authorization: forwarding.authorization == AuthorizationForwarding::Keep,
             digest,
         })
     }
+}
+
+fn metadata(uri: &ResourceUri, issuers: &[TrustedIssuer], scopes: &[String], name: Option<&str>) -> Value {
+    let metadata = ResourceMetadata {
+        resource: uri.as_str(),
+        authorization_servers: issuers.iter().map(|issuer| issuer.issuer.as_str()).collect(),
+        scopes_supported: scopes,
+        bearer_methods_supported: ["header"],
+        resource_name: name,
+    };
+    serde_json::to_value(&metadata).unwrap_or_default()
 }
 
 fn initial_scopes(

@@ -3,7 +3,9 @@
 use super::check::within;
 use super::document::{AnchorDocument, AuditDocument, PseudonymKeyDocument, Records, Subjects};
 use super::{ConfigError, Endpoint, Variables, keys};
-use crate::audit::{Outcomes, Pseudonyms, Redaction};
+use crate::audit::outcome::Outcomes;
+use crate::audit::redact::ToolRedaction;
+use crate::audit::{ByTool, Pseudonyms};
 use crate::keys::NamedKey;
 use crate::limits;
 use crate::oauth::ResourceUri;
@@ -24,7 +26,7 @@ pub struct AuditPolicy {
     /// Whether a pseudonym takes the place of the subject.
     pub hides_subjects: bool,
     /// What of the arguments is written, and how.
-    pub redaction: Redaction,
+    pub redaction: ByTool<ToolRedaction>,
     /// What of results is written.
     pub outcomes: Outcomes,
     /// Whether records are written to the proxy's own log too.
@@ -74,7 +76,7 @@ pub(super) fn audit_policy(
         key,
         pseudonyms,
         hides_subjects: subjects == Subjects::Pseudonym,
-        redaction: Redaction::default(),
+        redaction: ByTool::default(),
         outcomes: Outcomes::default(),
         host_log,
         anchor: anchor.map(endpoint).transpose()?,

@@ -9,8 +9,10 @@ use serde_json::value::RawValue;
 
 use super::command::Verdict;
 use super::{DecisionId, Ending};
+use crate::audit::mask::masked;
+use crate::audit::outcome::{Outcome, OutcomePicker};
 use crate::audit::record::{self, Personal, Record};
-use crate::audit::{Entry, Outcome, OutcomePicker, Salt, TraceContext, clean, names_of_flags};
+use crate::audit::{Entry, Salt, TraceContext, clean, names_of_flags};
 use crate::config::{AuditPolicy, CompiledPolicy};
 use crate::http::HeaderList;
 use crate::identity::{Failure, Principal, Why};
@@ -155,14 +157,19 @@ impl Account {
         let (Some(audit), Some(call)) = (&policy.audit, calls.get(index)) else { return };
         let tenant = self.caller.as_ref().and_then(|caller| caller.tenant());
         let arguments = if call.has_arguments() { arguments(index) } else { None };
-        let named = |text: &str| Some(clean(text, limits::MAX_RECORDED_TEXT_BYTES).into_owned());
+        let rule = policy.rules.place(tenant, &call.target);
+        // What no rule names is any text that somebody has sent.
+        let written = |text: &str| match rule {
+            Some(_) => clean(text, limits::MAX_RECORDED_TEXT_BYTES).into_owned(),
+            None => masked(text, limits::MAX_RECORDED_TEXT_BYTES),
+        };
         let (target, uris) = match &call.target {
             Target::Protocol => (None, Vec::new()),
-            Target::Tool(name) => (Some(("tool", named(name))), Vec::new()),
-            Target::Prompt(name) => (Some(("prompt", named(name))), Vec::new()),
+            Target::Tool(name) => (Some(("tool", Some(written(name)))), Vec::new()),
+            Target::Prompt(name) => (Some(("prompt", Some(written(name)))), Vec::new()),
             Target::Resources(uris) if uris.is_empty() => (None, Vec::new()),
             Target::Resources(uris) => {
-                let uris = texts(uris.iter().map(AsRef::as_ref), limits::MAX_RECORDED_LIST);
+                let uris = shortened(uris.iter().map(|uri| written(uri).into()), limits::MAX_RECORDED_LIST);
                 (Some(("resource", None)), uris.into_iter().map(Cow::into_owned).collect())
             }
             Target::Task => (Some(("task", None)), Vec::new()),
@@ -179,13 +186,13 @@ impl Account {
             method: call.method,
             target,
             uris,
-            rule: policy.rules.place(tenant, &call.target),
+            rule,
             arguments: redaction
                 .zip(arguments)
                 .map(|(redaction, arguments)| redaction.apply(arguments.get(), &audit.pseudonyms, self.salt.text()))
                 .unwrap_or_default(),
             arguments_digest: arguments.map(|arguments| audit.pseudonyms.digest(arguments.get().as_bytes())),
-            stated_purpose: call.context.purpose.as_deref().and_then(named),
+            stated_purpose: call.context.purpose.as_deref().map(|text| masked(text, limits::MAX_RECORDED_TEXT_BYTES)),
             has_result: calls.iter().any(|call| call.method.is_some() && call.id.is_some()),
             batch: (calls.len() > 1).then(|| (calls.len(), summary(calls))),
         }));
@@ -199,8 +206,8 @@ impl Account {
             }
             None => None,
         };
-        let fields = tool.map(|tool| audit.outcomes.of_tool(tool)).unwrap_or_default();
-        self.outcome = Some(Box::new(OutcomePicker::new(fields, request_id.get())));
+        let fields = tool.and_then(|tool| audit.outcomes.of_tool(tool)).cloned();
+        self.outcome = Some(Box::new(OutcomePicker::new(fields, Some(request_id.get()))));
     }
 
     /// Whether the answer is to be read as it passes.
@@ -349,12 +356,12 @@ impl Account {
             personal.claimed_roles = texts(attributes.roles.iter().map(AsRef::as_ref), limits::MAX_RECORDED_LIST);
             personal.department = one(&attributes.department);
             personal.purpose = one(&attributes.purpose);
-            personal.token_id = token.token_id().map(text);
+            personal.token_id = token.token_id().map(identity);
             match &policy.audit {
                 Some(audit) if audit.hides_subjects => {
-                    personal.pseudonym = Some(audit.pseudonyms.of(token.issuer(), token.subject()).into());
+                    personal.pseudonym = Some(audit.pseudonyms.of(token.issuer(), token.subject().as_bytes()).into());
                 }
-                Some(_) | None => personal.subject = Some(text(token.subject())),
+                Some(_) | None => personal.subject = Some(identity(token.subject())),
             }
         }
         personal
@@ -363,7 +370,7 @@ impl Account {
 
 /// What a token that was not accepted says of itself.
 fn unverified(claimed: &Claimed) -> record::Unverified<'_> {
-    let one = |value: &Option<Box<str>>| value.as_deref().map(|value| text(value).into_owned().into());
+    let one = |value: &Option<Box<str>>| value.as_deref().map(|value| identity(value).into_owned().into());
     record::Unverified { client: one(&claimed.client_id), issuer: one(&claimed.issuer), subject: one(&claimed.subject) }
 }
 
@@ -371,23 +378,24 @@ fn caller<'a>(principal: &'a Principal, policy: &'a CompiledPolicy) -> record::C
     let token = principal.token();
     record::Caller {
         agent: principal.agent(&policy.directory).map(|agent| agent.name.as_str().into()),
-        client: token.client_id().map(text),
+        client: token.client_id().map(identity),
         credential: "jwt".into(),
         expires_at: token.expires_at().get(),
         issued_at: token.issued_at().get(),
-        issuer: text(token.issuer()),
+        issuer: identity(token.issuer()),
         machine: token.attributes().is_machine,
         roles: principal.operator_roles().iter().map(|role| role.as_str().into()).collect(),
         sender_constraint: "none".into(),
-        tenant: principal.tenant().map(text),
+        tenant: principal.tenant().map(identity),
     }
 }
 
 fn failed_side(failure: &Failure) -> record::FailedSide<'_> {
     record::FailedSide {
-        scopes: match &failure.why {
-            Why::MissingScopes(scopes) => scopes.iter().map(|scope| scope.as_str().into()).collect(),
-            _ => Vec::new(),
+        scopes: if let Why::MissingScopes(scopes) = &failure.why {
+            scopes.iter().map(|scope| scope.as_str().into()).collect()
+        } else {
+            Vec::new()
         },
         side: failure.side.name().into(),
         why: failure.why.code().into(),
@@ -400,12 +408,17 @@ fn summary(calls: &[Call<'_>]) -> Vec<String> {
         let method = call.method.map_or("response", Method::name);
         match &call.target {
             Target::Tool(name) | Target::Prompt(name) => {
-                format!("{method} {}", clean(name, limits::MAX_RECORDED_TEXT_BYTES))
+                format!("{method} {}", masked(name, limits::MAX_RECORDED_TEXT_BYTES))
             }
             Target::Resources(_) | Target::Protocol | Target::Task => method.to_owned(),
         }
     };
     calls.iter().take(limits::MAX_RECORDED_LIST).map(line).collect()
+}
+
+/// Who somebody is, whole: half a name could be another one's.
+fn identity(text: &str) -> Cow<'_, str> {
+    clean(text, limits::MAX_IDENTITY_BYTES)
 }
 
 fn text(text: &str) -> Cow<'_, str> {
@@ -414,7 +427,10 @@ fn text(text: &str) -> Cow<'_, str> {
 
 /// The first of these texts, and how many more there are.
 fn texts<'a>(texts: impl Iterator<Item = &'a str>, most: usize) -> Vec<Cow<'a, str>> {
-    let mut texts = texts.map(text);
+    shortened(texts.map(text), most)
+}
+
+fn shortened<'a>(mut texts: impl Iterator<Item = Cow<'a, str>>, most: usize) -> Vec<Cow<'a, str>> {
     let mut first: Vec<Cow<'a, str>> = texts.by_ref().take(most).collect();
     match texts.count() {
         0 => {}

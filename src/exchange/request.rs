@@ -13,11 +13,12 @@ use super::command::{Command, Flow, HeaderEdits, Verdict};
 use super::response::{Asked, Forwarded};
 use super::session::{self, SESSION_HEADER};
 use super::{Phase, Surroundings};
+use crate::config::CompiledPolicy;
 use crate::http::HeaderList;
 use crate::identity::{Peer, Principal};
 use crate::limits;
 use crate::mcp::{Body, Call, McpHeaders, call_arguments, classify};
-use crate::policy::{AccessRequest, Decision, Effort, Permit, decide, visibility};
+use crate::policy::{AccessRequest, Decision, Effort, Permit, Subject, decide, visibility};
 
 pub(super) fn on_headers(
     account: &mut Account,
@@ -154,16 +155,7 @@ fn judge(
     let session = session::open(&head.mcp, &principal, surroundings)?;
     let policy = surroundings.policy;
     if head.endpoint == Endpoint::Permissions {
-        let subject = surroundings.subject(&principal, &head.peer);
-        let nothing = AccessRequest { subject, calls: &[], arguments: &|_| None };
-        return Err(match decide(&policy.rules, &policy.directory, nothing) {
-            // Whoever holds a token that was cut off learns nothing with it.
-            Decision::Deny { denial, .. } if denial.is_token_revoked() => {
-                account.note_denial(&denial);
-                answer::denied(policy, account.id, &denial, &[], None)
-            }
-            Decision::Permit(_) | Decision::Deny { .. } => answer::permissions(policy, subject),
-        });
+        return Err(permissions(account, policy, surroundings.subject(&principal, &head.peer)));
     }
     let calls = match head.method {
         HttpMethod::Post => {
@@ -217,6 +209,18 @@ fn judge(
             let granted: Vec<&str> = principal.token().scopes().collect();
             Err(answer::denied(policy, account.id, &denial, &granted, call.and_then(|call| call.id)))
         }
+    }
+}
+
+/// What the caller may do. Whoever holds a token that was cut off learns nothing with it.
+fn permissions(account: &mut Account, policy: &CompiledPolicy, subject: Subject<'_>) -> answer::Answer {
+    let nothing = AccessRequest { subject, calls: &[], arguments: &|_| None };
+    match decide(&policy.rules, &policy.directory, nothing) {
+        Decision::Deny { denial, .. } if denial.is_token_revoked() => {
+            account.note_denial(&denial);
+            answer::denied(policy, account.id, &denial, &[], None)
+        }
+        Decision::Permit(_) | Decision::Deny { .. } => answer::permissions(policy, subject),
     }
 }
 

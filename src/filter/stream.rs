@@ -125,7 +125,10 @@ impl HttpContext for Stream {
     /// Comes once for every stream, after everything else and before the access loggers; for one that the proxy refused
     /// by itself, without anything before.
     fn on_log(&mut self) {
-        self.with((), Request::write_record);
+        let written = self.with(None, |request| Some(request.write_record()));
+        if written.is_none() {
+            metrics::count("toolgate.audit.lost");
+        }
     }
 
     fn on_http_response_trailers(&mut self, _: usize) -> Action {

@@ -3,6 +3,7 @@
 use serde_json::value::RawValue;
 
 use super::object::StrictObject;
+use crate::json;
 
 /// The place of a claim: the name of a top-level member, or a JSON Pointer (RFC 6901) into nested ones.
 ///
@@ -20,7 +21,7 @@ impl ClaimPath {
         let Some(pointer) = text.strip_prefix('/') else {
             return (!text.is_empty()).then(|| Self { first: text.to_owned(), rest: Vec::new() });
         };
-        let mut names = pointer.split('/').map(unescape);
+        let mut names = pointer.split('/').map(json::pointer_token);
         let first = names.next()??;
         Some(Self { first, rest: names.collect::<Option<_>>()? })
     }
@@ -30,21 +31,6 @@ impl ClaimPath {
         let first = claims.get(&self.first)?;
         self.rest.iter().try_fold(first, |value, name| StrictObject::within(value)?.get(name))
     }
-}
-
-/// RFC 6901 section 4: `~1` is `/`, `~0` is `~`, no other escape exists.
-fn unescape(token: &str) -> Option<String> {
-    let mut pieces = token.split('~');
-    let mut text = pieces.next()?.to_owned();
-    for piece in pieces {
-        text.push(match piece.as_bytes().first()? {
-            b'0' => '~',
-            b'1' => '/',
-            _ => return None,
-        });
-        text.push_str(piece.get(1..)?);
-    }
-    Some(text)
 }
 
 #[cfg(test)]

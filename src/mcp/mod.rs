@@ -18,7 +18,7 @@ mod outbound;
 mod read;
 mod revision;
 pub mod sse;
-mod walk;
+pub(crate) mod walk;
 
 pub use arguments::call_arguments;
 pub use capabilities::{Capability, ClientCapabilities};

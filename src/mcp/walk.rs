@@ -13,7 +13,7 @@ use crate::limits;
 ///
 /// So all that is left is to find the ends of values. Where the text is not as it must be then, the walk fails.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Walker<'a> {
+pub(crate) struct Walker<'a> {
     text: &'a str,
     at: usize,
 }
@@ -23,7 +23,7 @@ impl<'a> Walker<'a> {
     ///
     /// # Errors
     /// When they are not one JSON value in UTF-8.
-    pub(super) fn new(bytes: &'a [u8]) -> Result<Self, Unreadable> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Result<Self, Unreadable> {
         let text = std::str::from_utf8(bytes).map_err(|_| Unreadable::NotJson)?;
         // Reads the whole text without recursion.
         serde_json::from_str::<&RawValue>(text).map_err(|_| Unreadable::NotJson)?;
@@ -31,7 +31,7 @@ impl<'a> Walker<'a> {
     }
 
     /// The first byte of the next value, or the mark before it; afterwards the position is right there.
-    pub(super) fn peek(&mut self) -> Option<u8> {
+    pub(crate) fn peek(&mut self) -> Option<u8> {
         let rest = self.text.as_bytes().get(self.at..)?;
         let blanks = rest.iter().position(|byte| !byte.is_ascii_whitespace())?;
         self.at = self.at.saturating_add(blanks);
@@ -39,23 +39,23 @@ impl<'a> Walker<'a> {
     }
 
     /// Where the next value or mark begins.
-    pub(super) fn position(&mut self) -> usize {
+    pub(crate) fn position(&mut self) -> usize {
         self.peek();
         self.at
     }
 
     /// The text between two positions.
-    pub(super) fn slice(&self, span: Range<usize>) -> &'a str {
+    pub(crate) fn slice(&self, span: Range<usize>) -> &'a str {
         self.text.get(span).unwrap_or_default()
     }
 
     /// Goes into an array; each element is announced by [`Self::next_element`].
-    pub(super) fn enter_array(&mut self) -> bool {
+    pub(crate) fn enter_array(&mut self) -> bool {
         self.accept(b'[')
     }
 
     /// Whether there is another element, which is then next. If not, the array is left.
-    pub(super) fn next_element(&mut self) -> bool {
+    pub(crate) fn next_element(&mut self) -> bool {
         if self.accept(b']') {
             return false;
         }
@@ -70,7 +70,7 @@ impl<'a> Walker<'a> {
     /// # Errors
     /// When the next value is not an object, has a member twice, or has one that could be mistaken for one of `known`;
     /// and what `read` returns.
-    pub(super) fn members(
+    pub(crate) fn members(
         &mut self,
         known: &[&str],
         mut read: impl FnMut(&mut Self, &str, usize) -> Result<(), Unreadable>,
@@ -102,7 +102,7 @@ impl<'a> Walker<'a> {
     }
 
     /// The next value if it is a string that means the same to everybody; it is skipped in any case.
-    pub(super) fn string_value(&mut self) -> Result<Option<Cow<'a, str>>, Unreadable> {
+    pub(crate) fn string_value(&mut self) -> Result<Option<Cow<'a, str>>, Unreadable> {
         if self.peek() == Some(b'"') {
             let span = self.skip()?;
             return Ok(json::parse(self.slice(span).as_bytes(), Text).ok());
@@ -118,7 +118,7 @@ impl<'a> Walker<'a> {
     ///
     /// # Errors
     /// When it nests deeper than [`limits::MAX_ANSWER_JSON_DEPTH`].
-    pub(super) fn skip(&mut self) -> Result<Range<usize>, Unreadable> {
+    pub(crate) fn skip(&mut self) -> Result<Range<usize>, Unreadable> {
         let start = self.position();
         let mut depth = 0_usize;
         loop {

@@ -98,7 +98,7 @@ pub(crate) const ID: DecisionId = DecisionId::new(0x2a);
 
 /// One exchange, event by event.
 pub(crate) struct Run<'g> {
-    exchange: Exchange,
+    pub(crate) exchange: Exchange,
     pub(crate) gateway: &'g mut Gateway,
 }
 

@@ -89,9 +89,12 @@ pub enum Seal {
     UnknownKey,
 }
 
-/// The keys of a log.
+/// The keys of a log; at least one.
 #[derive(Clone, Debug)]
-pub struct Keys(Vec<NamedKey>);
+pub struct Keys {
+    first: NamedKey,
+    others: Vec<NamedKey>,
+}
 
 impl Keys {
     /// The keys that `arguments` name; without any, the default one.
@@ -99,26 +102,31 @@ impl Keys {
     /// # Errors
     /// When one of them is not set or of no use.
     pub fn load(arguments: &[KeyArgument], variables: &Variables<'_>) -> Result<Self, KeyError> {
-        let default = [KeyArgument::default()];
-        let arguments = if arguments.is_empty() { &default } else { arguments };
-        let mut keys: Vec<NamedKey> = Vec::with_capacity(arguments.len());
-        for argument in arguments {
-            if keys.iter().any(|key| key.id() == argument.id) {
+        let Some((first, others)) = arguments.split_first() else {
+            return Ok(Self { first: load(&KeyArgument::default(), variables)?, others: Vec::new() });
+        };
+        let mut keys = Self { first: load(first, variables)?, others: Vec::with_capacity(others.len()) };
+        for argument in others {
+            if keys.find(&argument.id).is_some() {
                 return Err(KeyError::Repeated(argument.id.clone()));
             }
-            keys.push(load(argument, variables)?);
+            keys.others.push(load(argument, variables)?);
         }
-        Ok(Self(keys))
+        Ok(keys)
     }
 
     /// The key that seals what this command writes: the first one.
-    pub fn first(&self) -> Option<&NamedKey> {
-        self.0.first()
+    pub const fn first(&self) -> &NamedKey {
+        &self.first
+    }
+
+    fn find(&self, id: &str) -> Option<&NamedKey> {
+        std::iter::once(&self.first).chain(&self.others).find(|key| key.id() == id)
     }
 
     /// Whether the key `id` has sealed the record of `envelope`.
     pub fn check(&self, envelope: &Envelope<'_>, id: &str) -> Seal {
-        match self.0.iter().find(|key| key.id() == id) {
+        match self.find(id) {
             Some(key) if mac(key, envelope.record.as_bytes()) == envelope.mac => Seal::Valid,
             Some(_) => Seal::Wrong,
             None => Seal::UnknownKey,
@@ -161,7 +169,7 @@ mod tests {
     #[test]
     fn a_key_seals_what_it_sealed() {
         let keys = load(&[]).unwrap();
-        let mac = mac(keys.first().unwrap(), b"{}");
+        let mac = mac(keys.first(), b"{}");
         let envelope = Envelope { mac: mac.into(), personal: None, record: "{}".into() };
         assert_eq!(keys.check(&envelope, "k1"), Seal::Valid);
         assert_eq!(keys.check(&envelope, "k2"), Seal::UnknownKey);

@@ -7,11 +7,12 @@
 //! - A missing record can still come, late.
 //! - Records that come late or again, one after the other, are one run.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::defect::{Defect, DefectKind, Defects};
-use super::ranges::Ranges;
 use crate::log::Place;
+use crate::ranges::Ranges;
 
 /// A seal, decoded.
 pub(super) type Mac = [u8; 32];
@@ -78,6 +79,7 @@ pub(super) struct Sequence {
     run: Option<Run>,
     damaged: Ranges,
     damaged_ranges: usize,
+    first_lost: Option<u64>,
 }
 
 impl Sequence {
@@ -93,12 +95,18 @@ impl Sequence {
             run: None,
             damaged: Ranges::default(),
             damaged_ranges: 0,
+            first_lost: None,
         }
     }
 
     /// The record with the highest number that was taken in order.
     pub(super) const fn last(&self) -> Option<&Seen> {
         self.last.as_ref()
+    }
+
+    /// The first record that is missing, or is another one than it should be. Known when the log has ended.
+    pub(super) const fn first_lost(&self) -> Option<u64> {
+        self.first_lost
     }
 
     /// A line that is reported by itself says that it is record `seq`, so that it is not missing as well.
@@ -135,10 +143,11 @@ impl Sequence {
             self.early(&stray, defects);
             self.append(stray, defects);
         }
-        if seen.seq == self.next {
-            self.append(seen, defects);
-        } else {
-            self.held = Some(seen);
+        match seen.seq.cmp(&self.next) {
+            // The oldest of too many strays has taken the chain past it.
+            Ordering::Less => self.take_behind(&seen, known, defects),
+            Ordering::Equal => self.append(seen, defects),
+            Ordering::Greater => self.held = Some(seen),
         }
     }
 
@@ -289,13 +298,15 @@ impl Sequence {
         defects.push(Defect { other: self.last.as_ref().map(|last| last.place), ..defect });
     }
 
-    fn wrong_prev(&self, seen: &Seen, defects: &mut Defects) {
+    fn wrong_prev(&mut self, seen: &Seen, defects: &mut Defects) {
+        self.lose(seen.seq);
         let detail = "the record does not follow the one before it: one of the two is of another chain of the same id";
         let defect = Defect::new(DefectKind::WrongPrev, seen.place, detail).of_record(&seen.id);
         defects.push(defect.in_chain(&self.chain, seen.seq, seen.seq));
     }
 
-    fn report_gap(&self, first: u64, gap: &Gap, defects: &mut Defects) {
+    fn report_gap(&mut self, first: u64, gap: &Gap, defects: &mut Defects) {
+        self.lose(first);
         let (kind, detail) = if first == 0 {
             (DefectKind::BeginningMissing, "the beginning of the chain is missing before this line")
         } else {
@@ -304,5 +315,9 @@ impl Sequence {
         for (first, last) in self.damaged.lacking(first, gap.last) {
             defects.push(Defect::new(kind, gap.place, detail).in_chain(&self.chain, first, last));
         }
+    }
+
+    fn lose(&mut self, seq: u64) {
+        self.first_lost = Some(self.first_lost.map_or(seq, |first| first.min(seq)));
     }
 }

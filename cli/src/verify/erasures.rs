@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use toolgate::audit::record::Erasure;
 
 use super::defect::{Defect, DefectKind, Defects};
-use super::ranges::Ranges;
 use crate::log::Place;
+use crate::ranges::Ranges;
 
 /// Ranges of erased records that are kept.
 const MAX_RANGES: usize = 1_000_000;

@@ -4,7 +4,6 @@ mod chain;
 mod claims;
 mod defect;
 mod erasures;
-mod ranges;
 mod recent;
 mod report;
 mod tally;

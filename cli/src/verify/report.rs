@@ -33,7 +33,17 @@ pub(super) struct Report {
     defects_found: u64,
     defects_by_kind: BTreeMap<DefectKind, u64>,
     defects: Vec<DefectReport>,
-    not_known: Vec<String>,
+    not_known: Vec<NotKnown>,
+}
+
+/// Something that the log cannot show.
+#[derive(Debug, Serialize)]
+struct NotKnown {
+    /// A sentence.
+    what: String,
+    /// What is known instead of each chain that it is about.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    chains: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -60,6 +70,9 @@ struct ChainReport {
     from: String,
     until: String,
     closed: bool,
+    /// The first record that is missing or is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_lost: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     vouched: Option<Vouched>,
 }
@@ -143,8 +156,12 @@ impl Report {
         }
         if !self.not_known.is_empty() {
             writeln!(output, "\nWhat cannot be known:")?;
-            for sentence in &self.not_known {
-                writeln!(output, "- {}", printable(sentence))?;
+            for NotKnown { what, chains } in &self.not_known {
+                writeln!(output, "- {what}")?;
+                for chain in chains.iter().take(MAX_LISTED_CHAINS) {
+                    writeln!(output, "  {}", printable(chain))?;
+                }
+                write_more(chains.len(), output)?;
             }
         }
         if self.whole {
@@ -182,47 +199,44 @@ impl Report {
         for chain in self.chains.iter().take(MAX_LISTED_CHAINS) {
             writeln!(output, "  {}", printable(&chain.to_string()))?;
         }
-        match self.chains.len().saturating_sub(MAX_LISTED_CHAINS) {
-            0 => Ok(()),
-            more => writeln!(output, "  ... and {more} more (--format json has all)"),
-        }
+        write_more(self.chains.len(), output)
+    }
+}
+
+fn write_more(chains: usize, output: &mut dyn Write) -> io::Result<()> {
+    match chains.saturating_sub(MAX_LISTED_CHAINS) {
+        0 => Ok(()),
+        more => writeln!(output, "  ... and {more} more (--format json has all)"),
     }
 }
 
 /// What a log cannot show, in whole sentences.
-fn not_known(chains: &[ChainReport], has_store: bool, is_overfull: bool, has_lost_requests: bool) -> Vec<String> {
-    let mut sentences = Vec::new();
-    let open: Vec<&ChainReport> = chains.iter().filter(|chain| !chain.closed).collect();
-    if !open.is_empty() {
-        let mut sentence = format!(
-            "Whether records were cut off the end of {} chains that are not closed: a chain shows what is missing before \
-             its last record, not what is missing after it.",
-            open.len()
-        );
-        for chain in open.iter().take(MAX_LISTED_CHAINS) {
-            sentence.push_str(&format!(" {}", chain.proven()));
-        }
-        if open.len() > MAX_LISTED_CHAINS {
-            sentence.push_str(" --format json has the others.");
-        }
-        sentences.push(sentence);
-    }
-    if !has_store {
-        let sentence = "Whether whole chains were removed that nothing in the log mentions: checkpoints from another \
-                        store would show them (--checkpoints).";
-        sentences.push(sentence.to_owned());
-    }
-    let sentence = "Whether checkpoints in the log, or marks of requests that were let through and did not end, were \
-                    removed: they have no number of their own.";
-    sentences.push(sentence.to_owned());
-    if is_overfull {
-        sentences
-            .push("Whether each erased record was erased rightly: they are too many to compare one by one.".to_owned());
-    }
-    if has_lost_requests {
-        sentences.push("How many requests did not end: they are too many to remember.".to_owned());
-    }
-    sentences
+fn not_known(chains: &[ChainReport], has_store: bool, is_overfull: bool, has_lost_requests: bool) -> Vec<NotKnown> {
+    let open: Vec<String> = chains.iter().filter(|chain| !chain.closed).map(ChainReport::proven).collect();
+    let cut_off = NotKnown {
+        what:
+            "Whether records were cut off the end of a chain that is not closed: its last record shows what is missing \
+               before it, not what is missing after it."
+                .to_owned(),
+        chains: open,
+    };
+    let sentences = [
+        (
+            !has_store,
+            "Whether whole chains were removed that nothing in the log mentions: checkpoints that are stored elsewhere \
+             would show them (--checkpoints).",
+        ),
+        (
+            true,
+            "Whether checkpoints in the log were removed, or marks of requests that were let through and did not end: \
+             they have no number of their own.",
+        ),
+        (is_overfull, "Whether each erased record was erased rightly: they are too many to compare one by one."),
+        (has_lost_requests, "How many requests did not end: they are too many to remember."),
+    ];
+    let others = sentences.into_iter().filter(|(holds, _)| *holds);
+    let others = others.map(|(_, what)| NotKnown { what: what.to_owned(), chains: Vec::new() });
+    Some(cut_off).filter(|cut_off| !cut_off.chains.is_empty()).into_iter().chain(others).collect()
 }
 
 impl ChainReport {
@@ -250,6 +264,7 @@ impl ChainReport {
             from: from.to_string(),
             until: last.at.to_string(),
             closed: chain.claims.is_closed_at(last.seq),
+            first_lost: chain.sequence.first_lost(),
             vouched,
         })
     }
@@ -257,11 +272,17 @@ impl ChainReport {
     /// Until when the chain is known to be complete.
     fn proven(&self) -> String {
         let Self { id, last, until, .. } = self;
+        if let Some(lost) = self.first_lost {
+            return match lost.checked_sub(1) {
+                Some(before) => format!("{id}: complete to record {before}; see the defects for what comes after it"),
+                None => format!("{id}: not complete from its beginning on; see the defects"),
+            };
+        }
         match &self.vouched {
             Some(Vouched { seq, at, by, file, line }) if seq == last => {
-                format!("Chain {id}: complete to record {last}, its last one at {at} by the {by} at {file}:{line}.")
+                format!("{id}: complete to record {last} until {at}, by the {by} at {file}:{line}")
             }
-            Some(_) | None => format!("Chain {id}: complete to record {last} at {until}, by that record itself."),
+            Some(_) | None => format!("{id}: complete to record {last} until {until}, by that record itself"),
         }
     }
 }

@@ -218,6 +218,9 @@ impl<'a> Verifier<'a> {
                 (DefectKind::Unreadable, format!("the record is sealed, but of no form that is known here: {error}"))
             }
             (Seal::Wrong, _) => (DefectKind::Changed, "the record is not as it was sealed".to_owned()),
+            (Seal::UnknownKey, _) if chain.is_none() => {
+                (DefectKind::Changed, "the record does not say where it belongs".to_owned())
+            }
             (Seal::UnknownKey, _) => {
                 (DefectKind::UnknownKey, format!("the record names the key `{key}`: give it with --key {key}=VARIABLE"))
             }

@@ -6,7 +6,7 @@ use crate::log::Place;
 
 /// Ranges of numbers that do not overlap, each with the place where it was first seen.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ranges(BTreeMap<u64, Range>);
+pub(crate) struct Ranges(BTreeMap<u64, Range>);
 
 #[derive(Clone, Copy, Debug)]
 struct Range {
@@ -16,7 +16,7 @@ struct Range {
 
 impl Ranges {
     /// Adds the numbers from `first` to `last`. Tells whether that took a range more.
-    pub(super) fn insert(&mut self, first: u64, last: u64, place: Place) -> bool {
+    pub(crate) fn insert(&mut self, first: u64, last: u64, place: Place) -> bool {
         let before = self.0.range_mut(..=first).next_back();
         if let Some((_, range)) = before.filter(|(_, range)| first <= range.last.saturating_add(1)) {
             range.last = range.last.max(last);
@@ -26,12 +26,12 @@ impl Ranges {
     }
 
     /// The ranges, in order: first, last, place.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u64, Place)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64, Place)> {
         self.0.iter().map(|(first, range)| (*first, range.last, range.place))
     }
 
     /// What of `first` to `last` is not in the set.
-    pub(super) fn lacking(&self, first: u64, last: u64) -> Vec<(u64, u64)> {
+    pub(crate) fn lacking(&self, first: u64, last: u64) -> Vec<(u64, u64)> {
         let mut lacking = Vec::new();
         let mut next = first;
         let start = self.0.range(..=first).next_back().map_or(first, |(start, _)| *start);
