@@ -14,6 +14,8 @@ pub struct Ending {
     pub status: Option<u16>,
     /// Envoy's `%RESPONSE_CODE_DETAILS%`.
     pub details: String,
+    /// The answer did not pass to its end.
+    pub is_partial: bool,
     /// Envoy's response flags, as in the attribute `response.flags`.
     pub flags: u64,
     /// Address of the client.

@@ -236,8 +236,11 @@ def test_clients_that_leave(gateway: Gateway, issuer: Issuer, way: str) -> None:
     others = len(MOMENTS) if way == "http2-reset" else 0
     records = watch.records(len(MOMENTS) + others)
     endings = [Ending.of(record) for record in records if record["reason"] != "no_rule"]
-    flags = ("DR",) if way == "http2-reset" else ("DC",)
-    assert endings == [ending._replace(flags=flags) for _, _, ending in MOMENTS.values()]
+    def flags(moment: str) -> tuple[str, ...]:
+        # Of a request that was sent to its end and then taken back, Envoy says nothing.
+        return ("DC",) if way != "http2-reset" else ("DR",) if moment == "in-body" else ()
+
+    assert endings == [ending._replace(flags=flags(moment)) for moment, (_, _, ending) in MOMENTS.items()]
     body = [record["http"]["request_bytes"] for record in records if record["reason"] == "ended_early"]
     assert 0 < body[0] < len(HALF.body)
 

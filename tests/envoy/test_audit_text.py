@@ -2,24 +2,22 @@
 
 import base64
 import json
-import random
 import secrets
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conftest import NewGateway
 from support import cli, http1, messages, recorder
-from support.gateway import Envoy, Gateway, bearer
+from support.gateway import Envoy, Gateway, free_port
 from support.issuer import Issuer
 from support.jose import Key, compact
-from support.messages import META_VERSION, STATELESS, Post
+from support.messages import STATELESS, Post
 from support.policy import MAX_REQUEST_BYTES, ORIGIN, policy
-from support.trail import AnchorStore, Watch, assert_canonical, lines_of, parsed
+from support.trail import AnchorStore, Watch, assert_canonical, chains_of, lines_of, parsed
 
 AUDIENCE = "https://text.example/mcp"
 SESSIONS = "https://secrets.example/mcp"
@@ -215,10 +213,8 @@ def test_the_largest_record(open_gateway: Gateway, issuer: Issuer) -> None:
     ]
     sizes = [len(line.encode()) for line in watch.lines(2)]
     print(f"\nlargest records: {sizes} bytes", statuses)
-    for line in watch.lines(2):
-        print([(k, len(json.dumps(v, ensure_ascii=False).encode())) for part in json.loads(line).values() if isinstance(part, dict) for k, v in part.items()])
     assert_plain(watch, 2)
-    assert min(sizes) > 12_000
+    assert min(sizes) > 16_000
 
 
 def test_the_log_of_all_this_is_whole(open_gateway: Gateway) -> None:
@@ -229,3 +225,192 @@ def test_the_log_of_all_this_is_whole(open_gateway: Gateway) -> None:
     # What the command prints is as safe as what it reads.
     shown = cli.toolgate("verify-log", open_gateway.audit_log, keys={"TOOLGATE_AUDIT_KEY": open_gateway.envoy.audit_key})
     assert shown.returncode == 0 and "\x1b" not in shown.stdout
+
+
+# --- Secrets ----------------------------------------------------------------------------------------------------------
+
+
+class Planted:
+    """Marked values, each of which can be found again in whatever form it was written."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, str] = {}
+
+    def __call__(self, where: str) -> str:
+        """A value that was never seen before."""
+        value = self._values.setdefault(where, f"planted-{len(self._values)}-{secrets.token_hex(12)}")
+        return value
+
+    def keep(self, where: str, value: str) -> str:
+        """A value that somebody else made."""
+        self._values[where] = value
+        return value
+
+    def found_in(self, text: str) -> set[str]:
+        """Where the values come from that are in this text."""
+        return {where for where, value in self._values.items() if any(form in text for form in spellings(value))}
+
+
+def spellings(value: str) -> set[str]:
+    """The value as it is, and inside of what base64, base64url, hexadecimal digits or a URL make of text around it."""
+    raw = value.encode()
+    forms = {value, raw.hex(), urllib.parse.quote(value, safe=""), json.dumps(value)[1:-1], value[::-1]}
+    for shift in range(3):
+        encoded = base64.b64encode(b"x" * shift + raw + b"x" * 3).decode()
+        # Without the ends, which depend on what is around it.
+        inner = encoded[4 if shift else 0 : len(encoded) - 8]
+        forms |= {inner, inner.replace("+", "-").replace("/", "_")}
+    return forms
+
+
+def test_spellings_find_what_is_hidden() -> None:
+    planted = Planted()
+    value = planted("here")
+    for around in ("", "a", "ab", "abc"):
+        text = f"{around}{value}{around} and more"
+        for form in (text, base64.b64encode(text.encode()).decode(), text.encode().hex(), urllib.parse.quote(text)):
+            assert planted.found_in(form) == {"here"}, (around, form)
+    assert not planted.found_in("planted-0-nothing")
+
+
+@pytest.fixture
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Envoy]:
+    """An Envoy whose filter, and all that has to do with it, says as much as it ever does."""
+    with Envoy(tmp_path_factory.mktemp("secrets")) as running:
+        running.admin("/logging?wasm=trace", "POST")
+        yield running
+
+
+#: What records are meant to show, by where it was planted.
+RECORDED = {"sub", "jti", "client_id", "purpose", "role", "traceparent", "unverified sub"}
+#: What a client writes is on record as well, but not what looks like a key: tools, purposes that it states.
+TOOL = "send_message"
+
+
+def plant(gateway: Gateway, issuer: Issuer, planted: Planted) -> int:
+    """Sends secrets in every place that has any; returns how many requests that were."""
+    trace = secrets.token_hex(16)
+    planted.keep("traceparent", trace)
+    known = {name: planted(name) for name in ("sub", "jti", "client_id", "purpose")}
+    good = issuer.token("messages:write", aud=SESSIONS, roles=[planted("role")], unknown=planted("unknown claim"), **known)
+    forged = issuer.token(aud=SESSIONS, sub=planted("unverified sub"), key=Key.generate("ES256", "stranger"))
+    for name, token in (("good", good), ("forged", forged)):
+        head, payload, signature = token.split(".")
+        for part, value in (("header", head), ("payload", payload), ("signature", signature)):
+            planted.keep(f"{part} of a {name} token", value)
+
+    def place(where: str) -> tuple[str, str]:
+        return (where, planted(where))
+
+    extra = [place(name) for name in ("Cookie", "X-Api-Key", "X-Secret", "Proxy-Authorization", "Referer", "User-Agent")]
+    extra += [("traceparent", f"00-{trace}-00f067aa0ba902b7-01"), ("Forwarded", f"for={planted('Forwarded')}")]
+    arguments = {
+        "text": planted("argument"),
+        planted("argument name"): [1, {"deep": [{"deeper": planted("deep argument")}]}],
+        "key": {"password": planted("password"), "n": [[[planted("nested argument")]]]},
+    }
+    meta = {"dev.toolgate/purpose": planted("stated purpose"), "x/secret": planted("meta")}
+    params = {"name": TOOL, "arguments": arguments, "_meta": meta}
+    wordy = messages.in_revision(STATELESS, "tools/call", params).with_headers(*extra)
+    sent = 0
+
+    def send(post: Post, token: str | None = None, *headers: tuple[str, str]) -> http1.Response | None:
+        nonlocal sent
+        sent += 1
+        with suppress(ConnectionError):
+            return gateway.send(post, token, *headers)
+        return None
+
+    # Answers of every kind, each with a secret.
+    def body(where: str, **members: Any) -> bytes:
+        content = {"content": [{"type": "text", "text": planted(where)}], "structuredContent": {"s": planted(where)}}
+        return json.dumps({"jsonrpc": "2.0", "id": 1, "result": content} | members).encode()
+
+    own = {name: planted(f"upstream's {name}") for name in ("x-secret", "set-cookie", "server", "mcp-session-id")}
+    answers = {
+        "result": recorder.answer(200, body("result"), own),
+        "events": recorder.events(b"data: " + body("event") + b"\n\n"),
+        "error": recorder.answer(200, body("error", error={"code": 1, "message": planted("error"), "data": planted("error")})),
+        "status": recorder.answer(500, planted("failure").encode(), own),
+        "refusal": recorder.answer(401, planted("refusal").encode(), {"www-authenticate": f'Bearer x="{planted("challenge")}"'}),
+        "odd": recorder.answer(200, planted("odd answer").encode(), {"content-type": f"text/{planted('media type')}"}),
+        "encoded": recorder.answer(200, b"x", {"content-encoding": planted("encoding")}),
+        "broken": lambda _, connection: connection.sendall(planted("no http").encode() + b"\r\n\r\n"),
+    }
+    for reply in answers.values():
+        with gateway.upstream.replying(reply):
+            send(wordy, good)
+    # Denied, at each stage.
+    for token in (forged, planted("opaque token"), None):
+        send(wordy, token)
+    for scheme in ("Basic", "Digest", "Negotiate", "Bearer x", "Token"):
+        send(wordy, None, ("Authorization", f"{scheme} {planted(scheme)}"))
+    target = f"/mcp?access_token={planted('query')}&x={planted('other query')}#{planted('fragment')}"
+    send(Post(wordy.body, wordy.headers, target=target), good)
+    send(Post(wordy.body, wordy.headers, target=f"/elsewhere/{'x' * 3}?k={planted('query elsewhere')}"), good)
+    send(messages.call(planted("tool"), arguments).with_headers(*extra), good)
+    send(messages.call("broadcast_message", arguments).with_headers(*extra), good)
+    send(wordy.with_body(f'{{"jsonrpc":"2.0","id":"{planted("id")}","method":"tools/call",'), good)
+    send(wordy.with_body(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "x", "params": planted("params")})), good)
+    send(wordy.with_headers(("Origin", f"https://{planted('origin')}.example")), good)
+    send(wordy.setting(content_type=f"text/{planted('content type')}"), good)
+    send(wordy.setting(mcp_name=planted("mirrored name")), good)
+    batch = [messages.message("tools/call", {"name": TOOL, "arguments": arguments}, id=number) for number in (1, 2)]
+    send(messages.post(batch).with_headers(*extra), good)
+    # A session.
+    with gateway.upstream.replying(answers["result"]):
+        answer = send(messages.initialize(), good)
+    assert answer is not None
+    session = planted.keep("session id", answer.header("mcp-session-id") or "")
+    assert session
+    for post in (messages.handshake("tools/list"), Post(b"", (("MCP-Protocol-Version", "2025-11-25"),), "DELETE")):
+        send(post.with_headers(("Mcp-Session-Id", session), *extra, ("Last-Event-ID", planted("event id"))), good)
+    send(messages.handshake("tools/list").with_headers(("Mcp-Session-Id", planted("unknown session"))), good)
+    return sent
+
+
+def test_no_secret_is_written_anywhere(quiet: Envoy) -> None:
+    """The records show who asked for what, and nothing else of what was sent."""
+    issuer, planted = Issuer(), Planted()
+    store = AnchorStore(quiet.directory / "checkpoints.jsonl")
+    trusted = issuer.document(claims={"purpose": ["purpose"]})
+    document = policy(
+        trusted,
+        resource={"uri": SESSIONS},
+        protocol={"max_request_bytes": MAX_REQUEST_BYTES, "allowed_origins": [ORIGIN]},
+        audit=store.document() | {"host_log": True},
+    )
+    gateway = Gateway(quiet, document, recorder.Recorder(), free_port(), (issuer,), {store.cluster: store.port})
+    gateway.load()
+    planted.keep("key of seals", quiet.audit_key)
+    planted.keep("key of sessions", quiet.session_key)
+    watch = Watch(gateway)
+    sent = plant(gateway, issuer, planted)
+    lines = watch.lines(sent)
+    for line in lines:
+        assert_canonical(line)
+    verdicts = {parsed(line)["verdict"] for line in lines}
+    # A fragment in the path is refused by Envoy itself.
+    assert verdicts == {"allow", "deny", "none"}
+    heads = chains_of([parsed(line) for line in lines_of(gateway.audit_log)])
+    quiet.wait_until("the anchor knows them", lambda: heads.items() <= store.heads().items())
+    outputs = {
+        "records": gateway.audit_log.read_text(),
+        "access log": gateway.access_log.read_text(),
+        "Envoy's own log": quiet.log,
+        "statistics": quiet.admin("/stats?usedonly") + quiet.admin("/stats/prometheus"),
+        "configuration": quiet.admin("/config_dump?include_eds") + quiet.admin("/clusters") + quiet.admin("/server_info"),
+        "checkpoints": store.path.read_text(),
+        "verification": cli.toolgate("verify-log", gateway.audit_log, keys={"TOOLGATE_AUDIT_KEY": quiet.audit_key}).stdout,
+    }
+    assert all(len(text) > 100 for text in outputs.values()), {name: len(text) for name, text in outputs.items()}
+    found = {name: planted.found_in(text) for name, text in outputs.items()}
+    assert found == {name: RECORDED if name in ("records", "Envoy's own log") else set() for name in outputs}
+    # Records are in Envoy's own log only because the policy says so; nothing but them has any of it there.
+    other = "\n".join(line for line in quiet.log.splitlines() if "toolgate audit {" not in line)
+    assert len(other) > 1000 and not planted.found_in(other)
+    checked = cli.toolgate(
+        *("verify-log", "--ignore-other-lines", gateway.envoy.directory / "envoy.log"),
+        keys={"TOOLGATE_AUDIT_KEY": quiet.audit_key},
+    )
+    assert checked.returncode == 0, checked.stdout
