@@ -556,6 +556,7 @@ fn defects_of_audit() -> Vec<Defect> {
 
 #[test]
 fn the_most_specific_tool_says_what_records_show() {
+    let audit = |policy: &CompiledPolicy| policy.audit.clone().unwrap();
     let mut document = good();
     document["rules"].as_array_mut().unwrap().push(json!({"tools": ["list_*"], "scopes": [], "tenants": ["acme"]}));
     let longest = "n".repeat(limits::MAX_OUTCOME_NAME_BYTES);
@@ -566,7 +567,8 @@ fn the_most_specific_tool_says_what_records_show() {
     let policy = compile(&document).unwrap();
     let keys = Pseudonyms::new(b"secret", "r");
     let shown = |tool: &str| {
-        let redaction = policy.redaction.of_tool(tool).unwrap();
+        let redaction = audit(&policy).redaction;
+        let redaction = redaction.of_tool(tool).unwrap();
         json!(redaction.apply(r#"{"a":1,"b":2,"c":3}"#, &keys, "salt"))
     };
     assert_eq!(shown("read"), json!({}));
@@ -574,14 +576,14 @@ fn the_most_specific_tool_says_what_records_show() {
     let hash = |value: &[u8]| salted_hash("salt", value);
     assert_eq!(shown("list_y"), json!({"/a": hash(b"1"), "/b": hash(b"2"), "/c": hash(b"3")}));
 
-    assert!(policy.outcomes.of_tool("write").is_none());
-    let mut picker = OutcomePicker::new(policy.outcomes.of_tool("read").cloned(), Some("1"));
+    assert!(audit(&policy).outcomes.of_tool("write").is_none());
+    let mut picker = OutcomePicker::new(audit(&policy).outcomes.of_tool("read").cloned(), Some("1"));
     picker.feed(br#"{"id":1,"result":{"structuredContent":{"id":"B-7"},"content":[{"text":"ok"}]}}"#);
     assert_eq!(json!(picker.finish().fields), json!({longest: "B-7", "A.b-c_9": "ok"}));
 
     let policy = compile(&good()).unwrap();
-    assert!(policy.redaction.of_tool("read").is_none());
-    assert!(policy.outcomes.of_tool("read").is_none());
+    assert!(audit(&policy).redaction.of_tool("read").is_none());
+    assert!(audit(&policy).outcomes.of_tool("read").is_none());
 }
 
 /// `sessions` sections that do not load, under [`environment`].
@@ -666,6 +668,49 @@ fn session_keys_come_from_the_environment() {
     // A key from a file has a line break at its end.
     assert!(compile(None, &|_| variable("NEXT_KEY").map(|key| key + "\n")).is_ok());
     assert!(compile(None, &|_| Some("QUFB".repeat(341))).is_ok());
+}
+
+#[test]
+fn records_are_sealed_unless_the_policy_says_that_there_are_none() {
+    let compile = |audit: Value, environment: &dyn Fn(&str) -> Option<String>| {
+        let mut document = good();
+        document["audit"] = audit;
+        CompiledPolicy::from_json(document.to_string().as_bytes(), environment).map(|policy| policy.audit)
+    };
+    let only = |name: &'static str| move |asked: &str| variable("NEXT_KEY").filter(|_| asked == name);
+    let refused = |audit: Value, environment: &dyn Fn(&str) -> Option<String>| {
+        let error = compile(audit, environment).unwrap_err();
+        (error.path.to_string(), error.to_string())
+    };
+
+    assert_eq!(compile(json!({}), &variable).unwrap().unwrap().key().id(), "k1");
+    let (path, text) = refused(json!({}), &only("ANOTHER"));
+    assert!(path == "audit" && text.contains("TOOLGATE_AUDIT_KEY") && text.contains("openssl rand"), "{text}");
+    assert!(compile(json!({"records": "off"}), &only("ANOTHER")).unwrap().is_none());
+
+    let keys = json!({"keys": [{"id": "new", "env": "NEXT_KEY"}, {"id": "old", "env": "TOOLGATE_AUDIT_KEY"}]});
+    assert_eq!(compile(keys.clone(), &variable).unwrap().unwrap().key().id(), "new");
+    assert_eq!(refused(keys, &only("NEXT_KEY")).0, "audit.keys[1].env");
+    assert_eq!(refused(json!({"keys": []}), &variable).0, "audit.keys");
+
+    let named = json!({"pseudonym_key": {"env": "NEXT_KEY"}});
+    let of = |audit: Value, environment: &dyn Fn(&str) -> Option<String>| {
+        compile(audit, environment).unwrap().unwrap().pseudonyms.of("a", b"b")
+    };
+    assert_ne!(of(named.clone(), &variable), of(json!({}), &variable));
+    let both = |name: &str| if name == "TOOLGATE_PSEUDONYM_KEY" { variable("NEXT_KEY") } else { variable(name) };
+    assert_eq!(of(named.clone(), &variable), of(json!({}), &both));
+    assert_eq!(refused(named, &only("TOOLGATE_AUDIT_KEY")).0, "audit.pseudonym_key.env");
+    assert_eq!(refused(json!({"pseudonym_key": {"env": "a b"}}), &variable).0, "audit.pseudonym_key.env");
+
+    assert_eq!(refused(json!({"checkpoint_interval": "0s"}), &variable).0, "audit.checkpoint_interval");
+    assert_eq!(refused(json!({"checkpoint_interval": "2h"}), &variable).0, "audit.checkpoint_interval");
+    let anchor = |cluster: &str, path: &str| json!({"anchor": {"cluster": cluster, "path": path}});
+    let policy = compile(anchor("worm", "/checkpoints"), &variable).unwrap().unwrap();
+    assert_eq!(policy.anchor.unwrap().authority, "worm");
+    assert_eq!(refused(anchor("", "/x"), &variable).0, "audit.anchor.cluster");
+    assert_eq!(refused(anchor("worm", "x"), &variable).0, "audit.anchor.path");
+    assert_eq!(refused(json!({"subjects": "none"}), &variable).0, "audit.subjects");
 }
 
 #[test]

@@ -34,6 +34,7 @@ fn well() -> Ending {
         at: UnixMillis::new(NOW * 1000 + 250),
         status: None,
         details: "via_upstream".to_owned(),
+        is_partial: false,
         flags: 0,
         source: Some("192.0.2.7".to_owned()),
     }
@@ -185,6 +186,37 @@ fn a_client_that_leaves_leaves_a_record() {
     run.answer(&[(":status", "200"), ("content-type", "text/event-stream")]);
     let (record, _) = concluded(&mut run, &gone);
     assert_eq!((&record["response"]["status"], &record["http"]["status"]), (&"aborted".into(), &200.into()));
+}
+
+#[test]
+fn what_envoy_has_no_flag_for_is_aborted_too() {
+    let mut gateway = gateway();
+    let request = Request::post("read", &call("read"));
+    // A client that takes its request back over HTTP/2.
+    let mut run = sent(&mut gateway, &request);
+    run.answer(&[(":status", "200"), ("content-type", "text/event-stream")]);
+    let (record, _) = concluded(&mut run, &Ending { is_partial: true, ..well() });
+    assert_eq!(record["response"]["status"], "aborted");
+    // A stream that has lasted too long, which Envoy answers for.
+    let mut run = sent(&mut gateway, &request);
+    run.answer(&[(":status", "504")]);
+    let (record, _) = concluded(&mut run, &Ending { details: "max_duration_timeout".to_owned(), ..well() });
+    assert_eq!(record["response"]["status"], "aborted");
+    // What the gateway answers itself is its own, though nobody waited for the end of it.
+    let mut run = sent(&mut gateway, &Request::post("nothing", &call("nothing")));
+    let (record, _) = concluded(&mut run, &Ending { status: Some(403), is_partial: true, ..well() });
+    assert_eq!((&record["verdict"], &record["response"]["status"]), (&"deny".into(), &"gateway".into()));
+}
+
+#[test]
+fn a_long_list_is_cut_by_its_bytes_and_says_so() {
+    let mut gateway = gateway();
+    let calls: Vec<Value> = (0..40).map(|_| call(&"\\\"".repeat(100))).collect();
+    let request = Request::post("read", &calls.into());
+    let (record, _) = concluded(&mut sent(&mut gateway, &request), &well());
+    let calls = record["batch"]["calls"].as_array().unwrap();
+    assert_eq!(record["batch"]["size"], 40);
+    assert!(calls.len() < 32 && record["batch"]["calls"].to_string().len() <= 4096, "{calls:?}");
 }
 
 #[test]

@@ -319,6 +319,8 @@ impl Account {
             None => Aborted,
             Some(_) if ending.is_broken_off() => Aborted,
             Some(_) if !self.is_allowed() || self.cut_off.is_some() => Gateway,
+            // Envoy has no flag for a client that takes back a request over HTTP/2 when all of it was sent.
+            Some(_) if ending.is_partial => Aborted,
             Some(429) => RateLimited,
             Some(400..) => Error,
             Some(_) => answered.unwrap_or(if asks { Unread } else { NoResult }),
@@ -413,7 +415,15 @@ fn summary(calls: &[Call<'_>]) -> Vec<String> {
             Target::Resources(_) | Target::Protocol | Target::Task => method.to_owned(),
         }
     };
-    calls.iter().take(limits::MAX_RECORDED_LIST).map(line).collect()
+    let mut room = limits::MAX_RECORDED_LIST.saturating_mul(limits::MEAN_RECORDED_BYTES);
+    let fits = |line: &String| match room.checked_sub(written_bytes(line)) {
+        Some(rest) => {
+            room = rest;
+            true
+        }
+        None => false,
+    };
+    calls.iter().take(limits::MAX_RECORDED_LIST).map(line).take_while(fits).collect()
 }
 
 /// Who somebody is, whole: half a name could be another one's.
@@ -425,18 +435,32 @@ fn text(text: &str) -> Cow<'_, str> {
     clean(text, limits::MAX_RECORDED_TEXT_BYTES)
 }
 
-/// The first of these texts, and how many more there are.
 fn texts<'a>(texts: impl Iterator<Item = &'a str>, most: usize) -> Vec<Cow<'a, str>> {
     shortened(texts.map(text), most)
 }
 
-fn shortened<'a>(mut texts: impl Iterator<Item = Cow<'a, str>>, most: usize) -> Vec<Cow<'a, str>> {
-    let mut first: Vec<Cow<'a, str>> = texts.by_ref().take(most).collect();
-    match texts.count() {
-        0 => {}
-        more => first.push(format!("…[+{more}]").into()),
+/// As many of these texts as there is room for, and how many more there are.
+fn shortened<'a>(texts: impl Iterator<Item = Cow<'a, str>>, most: usize) -> Vec<Cow<'a, str>> {
+    let (mut first, mut room, mut left_out) = (Vec::new(), most.saturating_mul(limits::MEAN_RECORDED_BYTES), 0_usize);
+    for text in texts {
+        match room.checked_sub(written_bytes(&text)) {
+            Some(rest) if left_out == 0 && first.len() < most => {
+                room = rest;
+                first.push(text);
+            }
+            _ => left_out = left_out.saturating_add(1),
+        }
+    }
+    if left_out > 0 {
+        first.push(format!("…[+{left_out}]").into());
     }
     first
+}
+
+/// Bytes of a clean text as JSON, in a list.
+fn written_bytes(text: &str) -> usize {
+    let escaped = text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
+    text.len().saturating_add(escaped).saturating_add(",\"\"".len())
 }
 
 fn owned(text: &str) -> Cow<'static, str> {

@@ -14,6 +14,8 @@ pub struct Ending {
     pub status: Option<u16>,
     /// Envoy's `%RESPONSE_CODE_DETAILS%`.
     pub details: String,
+    /// The answer did not pass to its end.
+    pub is_partial: bool,
     /// Envoy's response flags, as in the attribute `response.flags`.
     pub flags: u64,
     /// Address of the client.
@@ -23,6 +25,7 @@ pub struct Ending {
 impl Ending {
     /// Whether the exchange was broken off, by whomever.
     pub fn is_broken_off(&self) -> bool {
-        is_broken_off(self.flags)
+        // Envoy sets no flag when a stream has lasted too long.
+        is_broken_off(self.flags) || self.details == "max_duration_timeout"
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn now() -> Result<UnixMillis, HostError> {
 }
 
 /// How a stream has ended, as far as the host alone knows it. To be asked when it has.
-pub(super) fn ending(started: UnixMillis, at: UnixMillis) -> Ending {
+pub(super) fn ending(started: UnixMillis, at: UnixMillis, is_partial: bool) -> Ending {
     let number = |path: &str| {
         let bytes = abi::property(path).ok()?;
         Some(u64::from_le_bytes(*bytes.first_chunk::<8>()?))
@@ -37,6 +37,7 @@ pub(super) fn ending(started: UnixMillis, at: UnixMillis) -> Ending {
         started,
         at,
         status: number("response\0code").and_then(|code| u16::try_from(code).ok()).filter(|code| *code != 0),
+        is_partial,
         details: text("response\0code_details").unwrap_or_default(),
         flags: number("response\0flags").unwrap_or_default(),
         source: address.map(|address| address.to_string()),

@@ -26,6 +26,8 @@ pub(super) struct Request {
     gateway: Rc<Gateway>,
     exchange: Exchange,
     received: Received,
+    /// Whether the host has reported the end of the answer.
+    is_answered: bool,
     /// When the first of it came; zero for not yet.
     started: UnixMillis,
     /// When the root is to look after the answer.
@@ -49,7 +51,17 @@ impl Stream {
         let received = Received::Part;
         Self(Rc::new_cyclic(|own| {
             let (started, watched_until, own) = (UnixMillis::default(), None, own.clone());
-            RefCell::new(Request { context_id, gateway, exchange, received, started, watched_until, held: 0, own })
+            RefCell::new(Request {
+                context_id,
+                gateway,
+                exchange,
+                received,
+                is_answered: false,
+                started,
+                watched_until,
+                held: 0,
+                own,
+            })
         }))
     }
 
@@ -101,6 +113,7 @@ impl HttpContext for Stream {
 
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         self.with(Action::Pause, |request| {
+            request.is_answered = end_of_stream;
             let event = match host::headers(Map::ResponseHeaders) {
                 Ok(headers) => Event::ResponseHeaders { headers, end_of_stream },
                 Err(_) => Event::HostFailure,
@@ -110,15 +123,18 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        self.with(Action::Pause, |request| match request.exchange.answer_body() {
-            AnswerBody::Unread => Action::Continue,
-            AnswerBody::Withheld => Action::Pause,
-            AnswerBody::Whole if end_of_stream => request.answer_complete(),
-            AnswerBody::Whole => request.take_in(Event::ResponseBody { buffered: size }),
-            AnswerBody::InChunks => match abi::buffer(Buffer::ResponseBody, size) {
-                Ok(bytes) => request.take_in_chunk(&bytes, end_of_stream),
-                Err(_) => request.take_in(Event::HostFailure),
-            },
+        self.with(Action::Pause, |request| {
+            request.is_answered = end_of_stream;
+            match request.exchange.answer_body() {
+                AnswerBody::Unread => Action::Continue,
+                AnswerBody::Withheld => Action::Pause,
+                AnswerBody::Whole if end_of_stream => request.answer_complete(),
+                AnswerBody::Whole => request.take_in(Event::ResponseBody { buffered: size }),
+                AnswerBody::InChunks => match abi::buffer(Buffer::ResponseBody, size) {
+                    Ok(bytes) => request.take_in_chunk(&bytes, end_of_stream),
+                    Err(_) => request.take_in(Event::HostFailure),
+                },
+            }
         })
     }
 
@@ -135,11 +151,14 @@ impl HttpContext for Stream {
         if host::drop_trailers(Map::ResponseTrailers).is_err() {
             return self.with(Action::Pause, |request| request.take_in(Event::HostFailure));
         }
-        self.with(Action::Pause, |request| match request.exchange.answer_body() {
-            AnswerBody::Unread => Action::Continue,
-            AnswerBody::Withheld => Action::Pause,
-            AnswerBody::Whole => request.answer_complete(),
-            AnswerBody::InChunks => request.take_in_chunk(b"", true),
+        self.with(Action::Pause, |request| {
+            request.is_answered = true;
+            match request.exchange.answer_body() {
+                AnswerBody::Unread => Action::Continue,
+                AnswerBody::Withheld => Action::Pause,
+                AnswerBody::Whole => request.answer_complete(),
+                AnswerBody::InChunks => request.take_in_chunk(b"", true),
+            }
         })
     }
 }
@@ -295,12 +314,12 @@ impl Request {
 
     /// The record of the stream, which has ended.
     fn write_record(&mut self) {
-        let Self { gateway, exchange, started, .. } = self;
+        let Self { gateway, exchange, started, is_answered, .. } = self;
         let Some(audit) = &gateway.policy.audit else { return };
         // A record without its time is better than none.
         let now = host::now().unwrap_or_default();
         let started = if *started == UnixMillis::default() { now } else { *started };
-        let ending = host::ending(started, now);
+        let ending = host::ending(started, now, !*is_answered);
         gateway.trail.write(audit, exchange.conclude(&ending, &gateway.policy));
     }
 

@@ -121,11 +121,10 @@ impl RuleSet {
     /// The places, in the policy's list, of the rules that decide about a target: one for each name or URI, `None` where
     /// there is no rule for it.
     pub fn places(&self, tenant: Option<&str>, target: &Target<'_>) -> Vec<Option<usize>> {
-        let place = |found: Option<Match>| found.map(|found| found.rule);
         match target {
-            Target::Tool(name) => vec![place(self.find(tenant, |targets| targets.tools.find(name)))],
-            Target::Prompt(name) => vec![place(self.find(tenant, |targets| targets.prompts.find(name)))],
+            Target::Tool(_) | Target::Prompt(_) => vec![self.place(tenant, target)],
             Target::Resources(uris) => {
+                let place = |found: Option<Match>| found.map(|found| found.rule);
                 uris.iter().map(|uri| self.find_resource(tenant, uri).ok().and_then(place)).collect()
             }
             Target::Protocol | Target::Task => Vec::new(),
@@ -145,10 +144,7 @@ impl RuleSet {
         let found = match target {
             Target::Tool(name) => self.find(tenant, |targets| targets.tools.find(name)),
             Target::Prompt(name) => self.find(tenant, |targets| targets.prompts.find(name)),
-            Target::Resources(uris) => {
-                let uri = uris.first()?;
-                self.find(tenant, |targets| targets.resources.find(uri)).filter(|found| found.exact || is_plain(uri))
-            }
+            Target::Resources(uris) => self.find_resource(tenant, uris.first()?).ok()?,
             Target::Protocol | Target::Task => None,
         };
         found.map(|found| found.rule)

@@ -20,9 +20,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use time::OffsetDateTime;
 use toolgate::audit::record::{self, Batch, Caller, FailedSide, Http, Kind, Personal, Record, Scopes, Verdict};
-use toolgate::audit::seal::{self, AuditKey};
+use toolgate::audit::seal;
 use toolgate::exchange;
 use toolgate::identity::Principal;
+use toolgate::keys::NamedKey;
 use toolgate::mcp::{Body, Call, McpHeaders, Target, classify};
 use toolgate::units::UnixSeconds;
 use toolgate_cli::Arguments;
@@ -41,10 +42,10 @@ pub(crate) struct Written {
 impl Written {
     /// The record as a line, out of any chain.
     pub(crate) fn line(&self) -> String {
-        let key = AuditKey::new("k1", &[7; 32]);
+        let key = NamedKey::new("k1", &[7; 32]).unwrap();
         let record = serde_json::to_string(&self.record).unwrap();
         let personal = self.personal.as_ref().map(|personal| serde_json::to_string(personal).unwrap());
-        seal::line(&key.mac(record.as_bytes()), personal.as_deref(), &record)
+        seal::line(&seal::mac(&key, record.as_bytes()), personal.as_deref(), &record)
     }
 
     /// The line once somebody was erased.
@@ -52,7 +53,7 @@ impl Written {
         let erased = self.record.id.to_string();
         let record = serde_json::to_string(&self.record).unwrap();
         let personal = format!(r#"{{"erased":"{erased}"}}"#);
-        seal::line(&AuditKey::new("k1", &[7; 32]).mac(record.as_bytes()), Some(&personal), &record)
+        seal::line(&seal::mac(&NamedKey::new("k1", &[7; 32]).unwrap(), record.as_bytes()), Some(&personal), &record)
     }
 }
 
