@@ -20,7 +20,7 @@ const SOURCES: [&str; 7] = [
 ];
 
 /// Words in them that are something else. One that is new is a code, or belongs here.
-const NO_CODES: [&str; 54] = [
+const NO_CODES: [&str; 55] = [
     // Verdicts, kinds of targets and the like, in records.
     "allow",
     "deny",
@@ -78,6 +78,8 @@ const NO_CODES: [&str; 54] = [
     "event_unreadable",
     "message",
     "too_many_waiting",
+    // Envoy's own word for the end of a stream that has lasted too long.
+    "max_duration_timeout",
     // Before there is a policy, there are no records.
     "no_policy",
 ];

@@ -269,7 +269,7 @@ def test_in_every_sink_a_lost_record_and_a_changed_one_show(sinks: Sinks, name: 
     wanted = links([record])[0]
     # The line with the record, and how that line writes its seal.
     mac = json.loads(record)["mac"]
-    line = next(line for line in text.split("\n") if f'{mac}' in line.partition("personal")[0] or mac in line)
+    line = next(line for line in text.split("\n") if mac in line)
     end = line.index(mac) + len(mac)
     changed = line[:end] + line[end:].replace("request_bytes", "request_bytez", 1)
     assert changed != line
@@ -292,8 +292,10 @@ def test_a_log_that_a_store_has_parsed_and_written_anew_verifies(sinks: Sinks) -
             return {name: shuffled(value[name]) for name in names}
         return [shuffled(each) for each in value] if isinstance(value, list) else value
 
-    anew = [json.dumps({"_id": number, "doc": shuffled(json.loads(line))}, indent=None, separators=(" ,", " : "))
-            for number, line in enumerate(sinks.file)]
+    anew = [
+        json.dumps({"_id": number, "doc": shuffled(json.loads(line))}, indent=None, separators=(" ,", " : "))
+        for number, line in enumerate(sinks.file)
+    ]
     found = verify(sinks.gateway.envoy.audit_key, write(sinks.directory, anew))
     assert found.is_clean, found.report
     assert found.report["forms"] == {"rewritten": len(sinks.file)}
@@ -301,9 +303,7 @@ def test_a_log_that_a_store_has_parsed_and_written_anew_verifies(sinks: Sinks) -
     assert verify(sinks.gateway.envoy.audit_key, write(sinks.directory, changed)).report["defects_by_kind"]["changed"]
 
 
-def test_a_log_of_records_taken_for_bytes_verifies(
-    own: Envoy, start: NewOwn, issuer: Issuer, tmp_path: Path
-) -> None:
+def test_a_log_of_records_taken_for_bytes_verifies(own: Envoy, start: NewOwn, issuer: Issuer, tmp_path: Path) -> None:
     """The gRPC access log service of older Envoys, and of Istio: protobuf writes bytes in Base64."""
     service = AccessLogService(tmp_path / "received.jsonl")
     log, cluster = samples.service_log("grpc", f"bytes-{service.port}", service.port)
@@ -405,7 +405,9 @@ def ship(own: Envoy, start: NewOwn, issuer: Issuer, tmp_path: Path) -> Iterator[
 
 
 @pytest.mark.parametrize("name", ["grpc", "opentelemetry"])
-def test_what_a_receiver_that_is_down_misses_is_missing(ship: NewShipped, own: Envoy, issuer: Issuer, name: str) -> None:
+def test_what_a_receiver_that_is_down_misses_is_missing(
+    ship: NewShipped, own: Envoy, issuer: Issuer, name: str
+) -> None:
     shipped = ship(name)
     failures = f"cluster.{shipped.cluster}.upstream_cx_connect_fail"
     before = dropped(own, name)
@@ -438,7 +440,9 @@ def send_until_received(shipped: Shipped, issuer: Issuer) -> None:
     shipped.wait_for_the_last()
 
 
-def test_what_does_not_fit_on_the_way_to_a_slow_service_is_missing(ship: NewShipped, own: Envoy, issuer: Issuer) -> None:
+def test_what_does_not_fit_on_the_way_to_a_slow_service_is_missing(
+    ship: NewShipped, own: Envoy, issuer: Issuer
+) -> None:
     shipped = ship("grpc")
     before = dropped(own, "grpc")
     shipped.receiver.gate.clear()
@@ -522,12 +526,12 @@ def test_the_end_of_a_chain_cannot_be_cut_off(anchored: Gateway, tmp_path: Path)
 def test_workers_that_rest_send_no_checkpoints(anchored: Gateway, issuer: Issuer) -> None:
     """And the next record is covered again."""
     before = lines_of(anchored.audit_log)
-    anchored.envoy.wait_until("three intervals pass", lambda now=time.monotonic(): time.monotonic() > now + 3)
+    time.sleep(3)  # three intervals
     assert lines_of(anchored.audit_log) == before
     anchored.send(PING, token_for(anchored, issuer))
     anchored.envoy.wait_until("its record", lambda: len(lines_of(anchored.audit_log)) > len(before))
     wait_for_checkpoints(anchored)
-    assert len(of_kind(lines_of(anchored.audit_log)[len(before):], "checkpoint")) == 1
+    assert len(of_kind(lines_of(anchored.audit_log)[len(before) :], "checkpoint")) == 1
     assert verify(anchored.envoy.audit_key, anchored.audit_log).is_clean
 
 
