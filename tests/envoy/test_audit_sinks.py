@@ -77,7 +77,9 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Envoy]:
 def start(own: Envoy, issuer: Issuer) -> NewOwn:
     """Starts gateways on it, each for a resource of its own: then its chains are in no other log."""
 
-    def begin(adjust: Adjust = lambda listener: None, clusters: Any = (), **audit: Any) -> Gateway:
+    def begin(
+        adjust: Adjust = lambda listener: None, clusters: Any = (), trusted: Issuer = issuer, **audit: Any
+    ) -> Gateway:
         port = free_port()
         resource = {"uri": f"https://{port}.example/mcp"}
         own.put(None, list(clusters))
@@ -86,8 +88,8 @@ def start(own: Envoy, issuer: Issuer) -> NewOwn:
             manager_of(listener)["stat_prefix"] = listener["name"]
             adjust(listener)
 
-        document = policy(issuer, resource=resource, audit=audit)
-        gateway = Gateway(own, document, Recorder(), port, (issuer,), {}, name_and_adjust)
+        document = policy(trusted, resource=resource, audit=audit)
+        gateway = Gateway(own, document, Recorder(), port, (trusted,), {}, name_and_adjust)
         gateway.load()
         return gateway
 
@@ -644,19 +646,18 @@ def test_lines_of_requests_that_go_on_are_provisional(start: NewOwn, issuer: Iss
     assert [(line["id"], line["reason"]) for line in lines[1:]] == [(lines[-1]["id"], "permitted")] * len(lines[1:])
 
 
-def test_a_line_of_a_request_that_is_held_has_no_record_yet(start: NewOwn, issuer: Issuer) -> None:
+def test_a_line_of_a_request_that_is_held_has_no_record_yet(start: NewOwn) -> None:
     """A limit of such lines: they show as requests without a record."""
-    gateway = start(log_early)
-    key = issuer.rotate()
-    issuer.gate.clear()
-    try:
-        with ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(gateway.send, PING, token_for(gateway, issuer, key=key))
+    slow = Issuer()
+    slow.gate.clear()
+    gateway = start(log_early, trusted=slow)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(gateway.send, PING, token_for(gateway, slow))
+        try:
             gateway.envoy.wait_until("a line", lambda: "-" in lines_of(gateway.audit_log))
-            issuer.gate.set()
-            assert answer.result().status == 200
-    finally:
-        issuer.gate.set()
+        finally:
+            slow.gate.set()
+        assert answer.result().status == 200
     found = verify(gateway.envoy.audit_key, gateway.audit_log)
     assert set(found.report["defects_by_kind"]) == {"no_record"}
 
