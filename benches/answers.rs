@@ -3,9 +3,12 @@
 #![expect(clippy::arithmetic_side_effects, reason = "the numbers are in the benchmark")]
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::json;
+use toolgate::audit::Pointer;
+use toolgate::audit::outcome::{OutcomeFields, OutcomePicker};
 use toolgate::mcp::sse::{Edit, EventStream};
 use toolgate::mcp::{Caching, Listed, ServerMessage, Shown, View, review};
 
@@ -81,5 +84,39 @@ fn streams(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, lists, streams);
+/// Picks two fields from answers of a megabyte: one long text, and many short values.
+fn outcomes(criterion: &mut Criterion) {
+    let pointer = |text| Pointer::parse(text).unwrap();
+    let fields = vec![
+        ("booking_id".to_owned(), pointer("/structuredContent/booking_id")),
+        ("first".to_owned(), pointer("/structuredContent/rows/0/id")),
+    ];
+    let fields = Arc::new(OutcomeFields::new(fields).unwrap());
+    let row = |number: usize| json!({"id": number, "name": "Jo", "active": true, "score": 4.25, "tags": ["a", null]});
+    let answer = |text: String, rows: usize| {
+        json!({"jsonrpc": "2.0", "id": 7, "result": {"content": [{"type": "text", "text": text}],
+            "structuredContent": {"booking_id": "B-7", "rows": (0..rows).map(row).collect::<Vec<_>>()}}})
+        .to_string()
+    };
+    let mut group = criterion.benchmark_group("outcome");
+    for (kind, text) in [
+        ("text", answer("All is well. ".repeat(80_000), 1)),
+        ("lines", answer("{\"id\": 7, \"name\": \"Jo\"}\n".repeat(30_000), 1)),
+        ("values", answer(String::new(), 15_000)),
+    ] {
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_function(kind, |bencher| {
+            bencher.iter(|| {
+                let mut picker = OutcomePicker::new(Some(Arc::clone(&fields)), Some("7"));
+                for chunk in black_box(text.as_bytes()).chunks(16 * 1024) {
+                    picker.feed(chunk);
+                }
+                assert_eq!(picker.finish().fields.len(), 2);
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, lists, streams, outcomes);
 criterion_main!(benches);

@@ -291,7 +291,9 @@ class Stack:
         What `environment` has comes on top of our own.
         """
         log = self.directory / f"{name}.log"
-        with log.open("wb") as output:
+        log.unlink(missing_ok=True)
+        # To append: Envoy opens its standard output anew for access logs, and two positions would overwrite each other.
+        with log.open("ab") as output:
             try:
                 process = subprocess.Popen(
                     command,

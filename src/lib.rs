@@ -31,5 +31,8 @@ pub mod polled;
 pub mod session;
 pub mod units;
 
+#[cfg(all(feature = "replay", target_family = "wasm"))]
+compile_error!("`replay` makes callers that no signature vouches for: it is for the command line only");
+
 #[cfg(all(feature = "filter", target_arch = "wasm32", target_os = "wasi"))]
 mod filter;

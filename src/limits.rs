@@ -223,6 +223,9 @@ pub const MAX_AUDIT_POINTERS: usize = 32;
 /// Most tools and patterns under `audit.arguments`, and under `audit.outcomes`.
 pub const MAX_AUDIT_TOOLS: usize = 256;
 
+/// Longest name under which a record shows a value of a result.
+pub const MAX_OUTCOME_NAME_BYTES: usize = 64;
+
 /// Longest JSON Pointer of a policy into arguments or results, in bytes.
 pub const MAX_POINTER_BYTES: usize = 256;
 

@@ -146,10 +146,7 @@ impl PatternMap {
         let pairs = self.prefixes.values.iter();
         let all = pairs.flat_map(|(p, suffixes)| suffixes.values.iter().map(move |(s, &rule)| (p, s, rule)));
         all.filter(|(p, s, _)| p.len().saturating_add(s.len()) == literal)
-            .find(|(p, s, _)| {
-                (p.starts_with(prefix) || prefix.starts_with(p.as_str()))
-                    && (s.ends_with(suffix) || suffix.ends_with(s.as_str()))
-            })
+            .find(|(p, s, _)| are_for_some_name((p.as_str(), s.as_str()), (prefix, suffix)))
             .map(|(_, _, rule)| rule)
     }
 
@@ -165,6 +162,20 @@ impl PatternMap {
         hits.max_by_key(|&(literal, _)| literal).map(|(literal, rule)| Match { rule, exact: false, literal })
     }
 
+    /// Whether some name fits `pattern` and one of these.
+    pub fn meets(&self, pattern: &Pattern) -> bool {
+        match pattern {
+            Pattern::Exact(name) => self.find(name).is_some(),
+            Pattern::Wildcard { prefix, suffix } => {
+                let pairs = self.prefixes.values.iter();
+                let mut all =
+                    pairs.flat_map(|(p, suffixes)| suffixes.values.keys().map(move |s| (p.as_str(), s.as_str())));
+                self.exact.keys().any(|name| pattern.fits(name))
+                    || all.any(|other| are_for_some_name(other, (prefix, suffix)))
+            }
+        }
+    }
+
     /// All names and patterns, as they were written.
     pub fn texts(&self) -> impl Iterator<Item = String> {
         let wildcards = self.prefixes.values.iter();
@@ -177,6 +188,11 @@ impl PatternMap {
     pub const fn wildcard_count(&self) -> usize {
         self.wildcard_count
     }
+}
+
+/// Whether some name has both prefixes and both suffixes: one prefix starts the other, one suffix ends the other.
+fn are_for_some_name(one: (&str, &str), other: (&str, &str)) -> bool {
+    (one.0.starts_with(other.0) || other.0.starts_with(one.0)) && (one.1.ends_with(other.1) || other.1.ends_with(one.1))
 }
 
 #[cfg(test)]
@@ -224,6 +240,19 @@ mod tests {
             assert_eq!(map.insert(Pattern::parse(two).unwrap(), 1), Err(Tie { with: 0 }), "{one} {two}");
         }
         map(&["ab*", "cd*", "*abc", "a*"]);
+    }
+
+    #[test]
+    fn patterns_meet_where_a_name_fits_both() {
+        let map = map(&["read_contact", "send_*", "*_booking"]);
+        for meets in
+            ["read_contact", "send_mail", "send_", "read_*", "*contact", "*", "s*", "*mail", "send_x*y", "x*_booking"]
+        {
+            assert!(map.meets(&Pattern::parse(meets).unwrap()), "{meets}");
+        }
+        for lone in ["read_contacts", "read", "read_c*s", "x*y", "sent*s", "write_*x", "read_contact*contact"] {
+            assert!(!map.meets(&Pattern::parse(lone).unwrap()), "{lone}");
+        }
     }
 
     #[test]

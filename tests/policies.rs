@@ -20,6 +20,8 @@ mod support {
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use toolgate::audit::outcome::OutcomePicker;
+use toolgate::audit::{Pseudonyms, salted_hash};
 use toolgate::config::{CompiledPolicy, ConfigError};
 use toolgate::limits;
 use toolgate::session::SessionKeys;
@@ -490,6 +492,7 @@ fn what_is_wrong_is_said_with_its_place_and_a_remedy() {
         defects_of_sessions(),
         defects_of_revocation(),
         defects_of_revocation_lists(),
+        defects_of_audit(),
     ];
     let told = defects.into_iter().flatten().filter_map(|(pointer, value, path, problem)| {
         let complaint = match compile(&good_but(pointer, value.clone())) {
@@ -503,6 +506,84 @@ fn what_is_wrong_is_said_with_its_place_and_a_remedy() {
     });
     let told: Vec<String> = told.collect();
     assert!(told.is_empty(), "{}", told.join("\n"));
+}
+
+fn defects_of_audit() -> Vec<Defect> {
+    let arguments = |tools: Value| json!({"arguments": tools});
+    let outcomes = |tools: Value| json!({"outcomes": tools});
+    let many =
+        |count: usize, value: &Value| -> Value { (0..count).map(|n| (format!("/n{n}"), value.clone())).collect() };
+    let names = |count: usize| -> Value { (0..count).map(|n| (format!("n{n}"), json!("/n"))).collect() };
+    let (long, deep) = (format!("/{}", "x".repeat(256)), "/x".repeat(17));
+    let no_pointer = "is not a JSON Pointer of at most 16 parts and 256 bytes";
+    let of_read = |pointer: &str| arguments(json!({"read": {pointer: "keep"}}));
+    let named = |name: &str| outcomes(json!({"read": {name: "/x"}}));
+    let picked = |pointer: &str| outcomes(json!({"read": {"x": pointer}}));
+    vec![
+        ("/audit", json!({"argument": {}}), "audit.argument", "unknown field `argument`"),
+        ("/audit", arguments(json!([])), "audit.arguments", "invalid type: sequence"),
+        ("/audit", arguments(json!({"read": {"/x": "show"}})), "audit.arguments.read./x", "unknown variant `show`"),
+        ("/audit", arguments(json!({"raed": {}})), "audit.arguments.raed", "no rule is for a tool that `raed` fits"),
+        ("/audit", arguments(json!({"x*": {}})), "audit.arguments.x*", "no rule is for a tool that `x*` fits"),
+        ("/audit", arguments(json!({"r*a*": {}})), "audit.arguments.r*a*", "is not a name or pattern"),
+        ("/audit", arguments(json!({"": {}})), "audit.arguments.", "is not a name or pattern"),
+        ("/audit", arguments(json!({"re*": {}, "*ad": {}})), "audit.arguments.re*", "the same names as `*ad`"),
+        ("/audit", arguments(many(257, &json!({}))), "audit.arguments", "more than 256 tools and patterns"),
+        (
+            "/audit",
+            arguments(json!({"read": many(33, &json!("keep"))})),
+            "audit.arguments.read",
+            "more than 32 pointers",
+        ),
+        ("/audit", of_read("x"), "audit.arguments.read.x", no_pointer),
+        ("/audit", of_read("/a~2"), "audit.arguments.read./a~2", no_pointer),
+        ("/audit", of_read("/"), "audit.arguments.read./", "is for an argument without a name"),
+        ("/audit", outcomes(json!({"read": {"x": 1}})), "audit.outcomes.read.x", "invalid type: integer"),
+        ("/audit", outcomes(json!({"raed": {}})), "audit.outcomes.raed", "no rule is for a tool that `raed` fits"),
+        ("/audit", outcomes(json!({"re*": {}, "*ad": {}})), "audit.outcomes.re*", "the same names as `*ad`"),
+        ("/audit", outcomes(many(257, &json!({}))), "audit.outcomes", "more than 256 tools and patterns"),
+        ("/audit", outcomes(json!({"read": names(33)})), "audit.outcomes.read", "more than 32 names"),
+        ("/audit", named(""), "audit.outcomes.read.", "is not a name for an outcome"),
+        ("/audit", named("a b"), "audit.outcomes.read.a b", "is not a name for an outcome"),
+        ("/audit", named("é"), "audit.outcomes.read.é", "is not a name for an outcome"),
+        ("/audit", picked(""), "audit.outcomes.read.x", "is not for a single value"),
+        ("/audit", picked("/rows/*/id"), "audit.outcomes.read.x", "is not for a single value"),
+        ("/audit", picked("rows"), "audit.outcomes.read.x", no_pointer),
+        ("/audit", picked(&long), "audit.outcomes.read.x", no_pointer),
+        ("/audit", picked(&deep), "audit.outcomes.read.x", no_pointer),
+    ]
+}
+
+#[test]
+fn the_most_specific_tool_says_what_records_show() {
+    let audit = |policy: &CompiledPolicy| policy.audit.clone().unwrap();
+    let mut document = good();
+    document["rules"].as_array_mut().unwrap().push(json!({"tools": ["list_*"], "scopes": [], "tenants": ["acme"]}));
+    let longest = "n".repeat(limits::MAX_OUTCOME_NAME_BYTES);
+    document["audit"] = json!({
+        "arguments": {"*": {"": "hash"}, "read": {}, "list_x": {"/a": "keep", "/b": "pseudonymise", "/c": "drop"}},
+        "outcomes": {"read": {&longest: "/structuredContent/id", "A.b-c_9": "/content/0/text"}},
+    });
+    let policy = compile(&document).unwrap();
+    let keys = Pseudonyms::new(b"secret", "r");
+    let shown = |tool: &str| {
+        let redaction = audit(&policy).redaction;
+        let redaction = redaction.of_tool(tool).unwrap();
+        json!(redaction.apply(r#"{"a":1,"b":2,"c":3}"#, &keys, "salt"))
+    };
+    assert_eq!(shown("read"), json!({}));
+    assert_eq!(shown("list_x"), json!({"/a": 1, "/b": keys.of("argument", b"2")}));
+    let hash = |value: &[u8]| salted_hash("salt", value);
+    assert_eq!(shown("list_y"), json!({"/a": hash(b"1"), "/b": hash(b"2"), "/c": hash(b"3")}));
+
+    assert!(audit(&policy).outcomes.of_tool("write").is_none());
+    let mut picker = OutcomePicker::new(audit(&policy).outcomes.of_tool("read").cloned(), Some("1"));
+    picker.feed(br#"{"id":1,"result":{"structuredContent":{"id":"B-7"},"content":[{"text":"ok"}]}}"#);
+    assert_eq!(json!(picker.finish().fields), json!({longest: "B-7", "A.b-c_9": "ok"}));
+
+    let policy = compile(&good()).unwrap();
+    assert!(audit(&policy).redaction.of_tool("read").is_none());
+    assert!(audit(&policy).outcomes.of_tool("read").is_none());
 }
 
 /// `sessions` sections that do not load, under [`environment`].
@@ -587,6 +668,49 @@ fn session_keys_come_from_the_environment() {
     // A key from a file has a line break at its end.
     assert!(compile(None, &|_| variable("NEXT_KEY").map(|key| key + "\n")).is_ok());
     assert!(compile(None, &|_| Some("QUFB".repeat(341))).is_ok());
+}
+
+#[test]
+fn records_are_sealed_unless_the_policy_says_that_there_are_none() {
+    let compile = |audit: Value, environment: &dyn Fn(&str) -> Option<String>| {
+        let mut document = good();
+        document["audit"] = audit;
+        CompiledPolicy::from_json(document.to_string().as_bytes(), environment).map(|policy| policy.audit)
+    };
+    let only = |name: &'static str| move |asked: &str| variable("NEXT_KEY").filter(|_| asked == name);
+    let refused = |audit: Value, environment: &dyn Fn(&str) -> Option<String>| {
+        let error = compile(audit, environment).unwrap_err();
+        (error.path.to_string(), error.to_string())
+    };
+
+    assert_eq!(compile(json!({}), &variable).unwrap().unwrap().key().id(), "k1");
+    let (path, text) = refused(json!({}), &only("ANOTHER"));
+    assert!(path == "audit" && text.contains("TOOLGATE_AUDIT_KEY") && text.contains("openssl rand"), "{text}");
+    assert!(compile(json!({"records": "off"}), &only("ANOTHER")).unwrap().is_none());
+
+    let keys = json!({"keys": [{"id": "new", "env": "NEXT_KEY"}, {"id": "old", "env": "TOOLGATE_AUDIT_KEY"}]});
+    assert_eq!(compile(keys.clone(), &variable).unwrap().unwrap().key().id(), "new");
+    assert_eq!(refused(keys, &only("NEXT_KEY")).0, "audit.keys[1].env");
+    assert_eq!(refused(json!({"keys": []}), &variable).0, "audit.keys");
+
+    let named = json!({"pseudonym_key": {"env": "NEXT_KEY"}});
+    let of = |audit: Value, environment: &dyn Fn(&str) -> Option<String>| {
+        compile(audit, environment).unwrap().unwrap().pseudonyms.of("a", b"b")
+    };
+    assert_ne!(of(named.clone(), &variable), of(json!({}), &variable));
+    let both = |name: &str| if name == "TOOLGATE_PSEUDONYM_KEY" { variable("NEXT_KEY") } else { variable(name) };
+    assert_eq!(of(named.clone(), &variable), of(json!({}), &both));
+    assert_eq!(refused(named, &only("TOOLGATE_AUDIT_KEY")).0, "audit.pseudonym_key.env");
+    assert_eq!(refused(json!({"pseudonym_key": {"env": "a b"}}), &variable).0, "audit.pseudonym_key.env");
+
+    assert_eq!(refused(json!({"checkpoint_interval": "0s"}), &variable).0, "audit.checkpoint_interval");
+    assert_eq!(refused(json!({"checkpoint_interval": "2h"}), &variable).0, "audit.checkpoint_interval");
+    let anchor = |cluster: &str, path: &str| json!({"anchor": {"cluster": cluster, "path": path}});
+    let policy = compile(anchor("worm", "/checkpoints"), &variable).unwrap().unwrap();
+    assert_eq!(policy.anchor.unwrap().authority, "worm");
+    assert_eq!(refused(anchor("", "/x"), &variable).0, "audit.anchor.cluster");
+    assert_eq!(refused(anchor("worm", "x"), &variable).0, "audit.anchor.path");
+    assert_eq!(refused(json!({"subjects": "none"}), &variable).0, "audit.subjects");
 }
 
 #[test]

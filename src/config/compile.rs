@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::audit::{AuditPolicy, audit_policy};
 use super::check::{each, known_scope};
 use super::document::{
     AuthorizationForwarding, PolicyDocument, ProtocolDocument, Refusals, Risk, ScopeDocument, ServerRequest,
@@ -12,7 +13,6 @@ use super::issuers::issuers;
 use super::parties::{Parties, directory};
 use super::rules::rule_set;
 use super::sessions::session_keys;
-use super::trail::{AuditPolicy, audit_policy};
 use super::{ConfigError, Endpoint, RevocationSource, Variables};
 use crate::identity::Directory;
 use crate::json;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::audit::redact::Treatment;
 use crate::jwt::Algorithm;
 use crate::mcp::Revision;
 use crate::units::{ByteCount, Date, Seconds};
@@ -527,6 +528,18 @@ pub struct AuditDocument {
     /// How people are named. Default: `plain`.
     #[serde(default)]
     pub subjects: Subjects,
+    /// What is shown of arguments, by tool name or pattern with one `*`, of which the most specific one that fits counts
+    /// alone; then by JSON Pointer (RFC 6901) into the arguments, in which `*` stands for any member or element. At most
+    /// 256 tools with 32 pointers. A pointer is for the value there and all below it, the empty one for all arguments; of
+    /// several the longest one counts, then the one that names a member where the other has `*`. Default: `drop`.
+    #[serde(default)]
+    pub arguments: BTreeMap<String, BTreeMap<String, Treatment>>,
+    /// What is picked from results, by tool name or pattern with one `*`, of which the most specific one that fits counts
+    /// alone; then by a name of 1 to 64 letters, digits, `_`, `.` and `-`: a JSON Pointer into the result, such as
+    /// `/structuredContent/booking_id`, to a string, number or boolean of at most 256 bytes. At most 256 tools with 32
+    /// names. Values are masked as with `keep`.
+    #[serde(default)]
+    pub outcomes: BTreeMap<String, BTreeMap<String, String>>,
     /// Whether records are written to Envoy's own log too, as warnings. Default: no.
     #[serde(default)]
     pub host_log: bool,

@@ -1,5 +1,6 @@
 //! The policy document: what operators write, checked and compiled into what requests are held against.
 
+mod audit;
 mod check;
 mod compile;
 mod document;
@@ -8,15 +9,15 @@ mod error;
 mod issuers;
 mod keys;
 mod parties;
+mod redaction;
 mod revocation;
 mod rules;
 mod sessions;
-mod trail;
 
+pub use audit::AuditPolicy;
 pub use compile::CompiledPolicy;
 pub use document::PolicyDocument;
 pub use endpoint::Endpoint;
 pub use error::ConfigError;
 pub use keys::Variables;
 pub use revocation::RevocationSource;
-pub use trail::AuditPolicy;

@@ -14,7 +14,7 @@ use crate::units::{Seconds, UnixSeconds};
 
 /// The claims of a token whose signature, issuer, audience, type and times were verified.
 ///
-/// Only [`super::verify`] makes one.
+/// Only [`super::verify`] makes one, and for the command line alone `RecordedToken`.
 #[derive(Clone)]
 pub struct VerifiedToken {
     issuer_index: IssuerIndex,
@@ -88,6 +88,23 @@ impl VerifiedToken {
     /// All claims, as the JSON text that was signed. It has no duplicate members at any level.
     pub const fn claims(&self) -> &str {
         &self.claims
+    }
+
+    #[cfg(feature = "replay")]
+    pub(super) fn unsigned(recorded: super::RecordedToken) -> Self {
+        let super::RecordedToken { issued_at, expires_at, scopes, .. } = recorded;
+        Self {
+            issuer_index: recorded.issuer_index,
+            issuer: recorded.issuer.into(),
+            subject: recorded.subject.into(),
+            client_id: recorded.client_id.map(Into::into),
+            scopes: scopes.into_iter().map(Into::into).collect(),
+            audiences: Box::default(),
+            times: Times { expires_at, issued_at, not_before: None },
+            token_id: recorded.token_id.map(Into::into),
+            attributes: recorded.attributes,
+            claims: "{}".into(),
+        }
     }
 
     /// Whether the token may still, or already, be used.

@@ -10,6 +10,7 @@
 //! - `jwks`, `keyring`: the issuers' keys (RFC 7517), and when to fetch them again
 //! - `signature`: the only cryptography
 //! - `cache`: tokens that were verified already
+//! - `recorded`: what an audit record says of a token; not part of the filter
 
 mod algorithm;
 mod attributes;
@@ -22,6 +23,8 @@ mod error;
 mod jwks;
 mod keyring;
 mod object;
+#[cfg(feature = "replay")]
+mod recorded;
 mod signature;
 mod verify;
 
@@ -35,5 +38,7 @@ pub use compact::{CompactJws, InvalidTokenType, TokenType};
 pub use error::TokenError;
 pub use jwks::{InvalidKeySet, KeySet, VerificationKey};
 pub use keyring::{IssuerIndex, KeyLookup, KeyRing, KeySource};
+#[cfg(feature = "replay")]
+pub use recorded::RecordedToken;
 pub use signature::{PureRust, SignatureVerifier, ecdsa_signature_to_der};
 pub use verify::{ClaimNames, Refusal, TrustedIssuer, verify};

@@ -3,7 +3,7 @@
 mod filter;
 mod row;
 mod table;
-mod when;
+pub(crate) mod when;
 
 use std::io::Write as _;
 

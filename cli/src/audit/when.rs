@@ -7,7 +7,7 @@ use time::{Duration, OffsetDateTime, UtcOffset};
 
 /// A point in time, or how long ago it was.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum When {
+pub(crate) enum When {
     At(OffsetDateTime),
     Ago(Duration),
 }
@@ -39,7 +39,7 @@ impl FromStr for When {
 
 impl When {
     /// In the form that records have. Those are all in UTC and as long as each other, so that their order is that of time.
-    pub(super) fn to_text(self, now: OffsetDateTime) -> String {
+    pub(crate) fn to_text(self, now: OffsetDateTime) -> String {
         let time = match self {
             Self::At(time) => time.to_offset(UtcOffset::UTC),
             Self::Ago(ago) => now.checked_sub(ago).unwrap_or(OffsetDateTime::UNIX_EPOCH),

@@ -1,12 +1,14 @@
 //! A line of a log, and the records in it.
 //!
-//! Sinks carry a record in four forms: as the whole line, behind other text, as a string in other JSON, and as an object
-//! that something has parsed and written anew. In the first three the bytes must be the ones that were sealed; of the
-//! fourth the canonical form (RFC 8785) is taken, which is what was sealed.
+//! Sinks carry a record in four forms: as the whole line, behind other text, as a string in other JSON (in Base64 if they
+//! take it for bytes), and as an object that something has parsed and written anew. In the first three the bytes must be
+//! the ones that were sealed; of the fourth the canonical form (RFC 8785) is taken, which is what was sealed.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use toolgate::audit::record::{Link, Personal, Record};
@@ -16,6 +18,9 @@ use super::wrapped;
 
 /// What every record begins with.
 const START: &str = r#"{"mac":"#;
+
+/// The same in Base64, which is how protobuf's JSON writes bytes: Envoy's gRPC access log service takes records for such.
+pub(super) const START_IN_BASE64: &str = "eyJtYWMiO";
 
 /// What Envoy writes for a request that no filter has left a record for.
 const NO_RECORD: &[u8] = b"-";
@@ -65,6 +70,8 @@ pub(super) enum Site {
     Plain(Range<usize>),
     /// The bytes `token` of the line are a JSON string; the part is the bytes `part` of its value.
     Quoted { token: Range<usize>, value: String, part: Range<usize> },
+    /// The same with a string in Base64, whose decoded value this is.
+    Encoded { token: Range<usize>, value: String, part: Range<usize> },
 }
 
 /// The parts of a record, each in its canonical form.
@@ -85,6 +92,16 @@ pub enum PersonalPart<'a> {
     Kept(Box<Personal<'a>>),
     /// It was erased: the id of the record of that.
     Erased(Cow<'a, str>),
+}
+
+impl<'a> PersonalPart<'a> {
+    /// What it says, unless it was erased.
+    pub fn kept(&self) -> Option<&Personal<'a>> {
+        match self {
+            Self::Kept(personal) => Some(personal),
+            Self::Erased(_) => None,
+        }
+    }
 }
 
 /// What stands for an erased personal part.
@@ -175,15 +192,26 @@ fn read_exact(text: &str, start: usize) -> Result<(Envelope<'_>, bool, Option<Ra
     Ok((Envelope { mac, personal: personal.map(Cow::Borrowed), record: Cow::Borrowed(record) }, is_exact, part))
 }
 
-/// The record in the value of a JSON string, which may end in a line feed as in the logs of Docker.
+/// The record in the value of a JSON string, which may be in Base64, or end in a line feed as in the logs of Docker.
 pub(super) fn in_string(token: Range<usize>, value: Cow<'_, str>) -> Option<Result<Entry<'static>, Damage<'static>>> {
-    let value = value.into_owned();
+    let decoded = value.starts_with(START_IN_BASE64).then(|| STANDARD.decode(value.as_bytes()));
+    let (value, is_encoded) = match decoded {
+        Some(Ok(bytes)) => (String::from_utf8_lossy(&bytes).into_owned(), true),
+        Some(Err(_)) => {
+            let problem = "the Base64 is damaged".to_owned();
+            return Some(Err(Damage { problem, text: value.into_owned().into() }));
+        }
+        None => (value.into_owned(), false),
+    };
     let text = value.strip_suffix('\n').unwrap_or(&value);
     let start = text.find(START)?;
     Some(match read_exact(text, start) {
         Ok((envelope, is_exact, part)) => {
             let envelope = envelope.into_owned();
-            let site = part.map(|part| Site::Quoted { token, value, part });
+            let site = part.map(|part| match is_encoded {
+                true => Site::Encoded { token, value, part },
+                false => Site::Quoted { token, value, part },
+            });
             Ok(Entry { form: Form::Wrapped, envelope, is_exact, site })
         }
         Err(damage) => Err(damage.into_owned()),
@@ -205,6 +233,10 @@ impl Entry<'_> {
             Site::Quoted { token, mut value, part } => {
                 value.replace_range(part, &erased);
                 Some((token, serde_json::Value::String(value).to_string()))
+            }
+            Site::Encoded { token, mut value, part } => {
+                value.replace_range(part, &erased);
+                Some((token, format!("\"{}\"", STANDARD.encode(value))))
             }
         }
     }
@@ -315,6 +347,8 @@ mod tests {
         assert_whole(&format!("[2026-01-05][info] wasm log toolgate: toolgate audit {}", exact()), Form::Prefixed);
         assert_whole(&json!({"a": [{"audit": exact()}], "z": 1}).to_string(), Form::Wrapped);
         assert_whole(&json!({"log": format!("toolgate audit {}\n", exact())}).to_string(), Form::Wrapped);
+        let bytes = STANDARD.encode(exact());
+        assert_whole(&json!({"@type": "google.protobuf.BytesValue", "value": bytes}).to_string(), Form::Wrapped);
         let parsed: Value = serde_json::from_str(&exact()).unwrap();
         assert_whole(&json!({"_source": {"toolgate": parsed}}).to_string(), Form::Rewritten);
     }
@@ -356,6 +390,9 @@ mod tests {
         let cut = exact().replace(r#""v":1,"#, r#""v":1;"#);
         let Line::Damaged(damage) = Line::read(cut.as_bytes()) else { panic!() };
         assert_eq!(damage.claim().chain.unwrap().seq, 7);
+        let mut encoded = STANDARD.encode(exact());
+        encoded.replace_range(60..61, "!");
+        assert!(matches!(Line::read(json!([encoded]).to_string().as_bytes()), Line::Damaged(_)));
         let mut bytes = exact().into_bytes();
         let last = bytes.len() - 4;
         bytes[last] = 0xff;
@@ -378,6 +415,10 @@ mod tests {
             (
                 format!(r#"{{ "a":"ö", "audit": {} }}"#, json!(exact())),
                 format!(r#"{{ "a":"ö", "audit": {} }}"#, json!(erased)),
+            ),
+            (
+                format!(r#"{{ "a": "{}", "y":  2}}"#, STANDARD.encode(exact())),
+                format!(r#"{{ "a": "{}", "y":  2}}"#, STANDARD.encode(&erased)),
             ),
             (
                 format!(r#"{{"x":{},"y":  2}}"#, parsed.to_string().replace(':', ": ")),

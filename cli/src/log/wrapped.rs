@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::line::{Damage, Entry, Envelope, Form, Line, Site, in_string, span_of};
+use super::line::{Damage, Entry, Envelope, Form, Line, START_IN_BASE64, Site, in_string, span_of};
 
 /// How deep records are looked for. Exporters of OpenTelemetry nest them 9 deep.
 const MAX_DEPTH: usize = 32;
@@ -33,7 +33,7 @@ struct Found<'a> {
 impl<'a> Found<'a> {
     fn walk(&mut self, value: &'a RawValue, depth: usize) {
         let text = value.get();
-        if depth > MAX_DEPTH || !text.contains("mac") {
+        if depth > MAX_DEPTH || !(text.contains("mac") || text.contains(START_IN_BASE64)) {
             return;
         }
         match text.as_bytes().first() {

@@ -121,12 +121,13 @@ class Envoy:
         known = self.admin("/clusters")
         return all(f"{name}::" in known for name in self._clusters)
 
-    def put(self, listener: Document, clusters: list[Document]) -> None:
+    def put(self, listener: Document | None, clusters: list[Document]) -> None:
         """Adds a listener, or changes it. Envoy takes it, or keeps the one it has."""
         listener_type = "type.googleapis.com/envoy.config.listener.v3.Listener"
         cluster_type = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
-        self._listeners[listener["name"]] = {"@type": listener_type, **listener}
         self._clusters |= {cluster["name"]: {"@type": cluster_type, **cluster} for cluster in clusters}
+        if listener:
+            self._listeners[listener["name"]] = {"@type": listener_type, **listener}
         self._publish()
 
     # --- Questions ----------------------------------------------------------------------------------------------------

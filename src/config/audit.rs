@@ -2,10 +2,11 @@
 
 use super::check::within;
 use super::document::{AnchorDocument, AuditDocument, PseudonymKeyDocument, Records, Subjects};
+use super::redaction::redaction;
 use super::{ConfigError, Endpoint, Variables, keys};
+use crate::audit::Pseudonyms;
 use crate::audit::outcome::Outcomes;
-use crate::audit::redact::ToolRedaction;
-use crate::audit::{ByTool, Pseudonyms};
+use crate::audit::redact::Redaction;
 use crate::keys::NamedKey;
 use crate::limits;
 use crate::oauth::ResourceUri;
@@ -26,7 +27,7 @@ pub struct AuditPolicy {
     /// Whether a pseudonym takes the place of the subject.
     pub hides_subjects: bool,
     /// What of the arguments is written, and how.
-    pub redaction: ByTool<ToolRedaction>,
+    pub redaction: Redaction,
     /// What of results is written.
     pub outcomes: Outcomes,
     /// Whether records are written to the proxy's own log too.
@@ -50,7 +51,18 @@ pub(super) fn audit_policy(
     rules: &RuleSet,
     variables: &Variables<'_>,
 ) -> Result<Option<AuditPolicy>, ConfigError> {
-    let AuditDocument { records, keys, pseudonym_key, subjects, host_log, checkpoint_interval, anchor } = document;
+    let AuditDocument {
+        records,
+        keys,
+        pseudonym_key,
+        subjects,
+        arguments,
+        outcomes,
+        host_log,
+        checkpoint_interval,
+        anchor,
+    } = document;
+    let (redaction, outcomes) = redaction(arguments, outcomes, rules)?;
     if records == Records::Off {
         return Ok(None);
     }
@@ -71,13 +83,12 @@ pub(super) fn audit_policy(
     let pseudonyms = Pseudonyms::new(pseudonym_key.as_ref().unwrap_or(&key).secret(), resource.as_str());
     let every = checkpoint_interval.unwrap_or(limits::DEFAULT_CHECKPOINT_INTERVAL);
     within("audit.checkpoint_interval", every, Seconds::new(1), limits::MAX_CHECKPOINT_INTERVAL)?;
-    let _ = rules;
     Ok(Some(AuditPolicy {
         key,
         pseudonyms,
         hides_subjects: subjects == Subjects::Pseudonym,
-        redaction: ByTool::default(),
-        outcomes: Outcomes::default(),
+        redaction,
+        outcomes,
         host_log,
         anchor: anchor.map(endpoint).transpose()?,
         every,
