@@ -807,7 +807,7 @@ mod tests {
     #[test]
     fn no_key_is_shorter_than_the_shortest() {
         assert_eq!(PREFIXES.iter().map(|(prefix, least)| prefix.len() + least).min(), Some(LEAST_TOKEN_BYTES));
-        assert!(LEAST_HEADER_BYTES >= LEAST_TOKEN_BYTES && LEAST_KEY_BYTES >= LEAST_TOKEN_BYTES);
+        const { assert!(LEAST_HEADER_BYTES >= LEAST_TOKEN_BYTES && LEAST_KEY_BYTES >= LEAST_TOKEN_BYTES) };
     }
 
     #[test]

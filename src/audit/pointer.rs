@@ -136,14 +136,16 @@ impl PointerSet {
 
     /// Those of `open` that go this way with their step number `depth`.
     pub(super) fn follow(&self, open: Some32, depth: usize, step: Step<'_>) -> Some32 {
-        let named = open & self.level(depth, |level| level.named);
+        let mut named = open & self.level(depth, |level| level.named);
         let mut followed = open & self.level(depth, |level| level.any);
-        if named != 0 {
-            for (pointer, bit) in self.pointers.iter().zip(Self::bits()) {
-                if named & bit != 0 && pointer.0.get(depth).is_some_and(|token| token.is_for(step)) {
-                    followed |= bit;
-                }
+        while named != 0 {
+            let place = named.trailing_zeros();
+            let pointer = usize::try_from(place).ok().and_then(|place| self.pointers.get(place));
+            if pointer.and_then(|pointer| pointer.0.get(depth)).is_some_and(|token| token.is_for(step)) {
+                followed |= Some32::wrapping_shl(1, place);
             }
+            // Without its lowest bit.
+            named &= named.wrapping_sub(1);
         }
         followed
     }
