@@ -23,11 +23,13 @@ use std::rc::Rc;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use toolgate::exchange::Flow;
+use toolgate::audit::Chain;
+use toolgate::exchange::{Ending, Flow};
 use toolgate::identity::{Peer, Principal, Revoked};
 use toolgate::jwt::{KeyRing, PureRust, TokenCache};
+use toolgate::keys::NamedKey;
 use toolgate::limits;
-use toolgate::mcp::{Body, Call, ClientCapabilities, Revision, Target};
+use toolgate::mcp::{Body, Call, CallContext, ClientCapabilities, Revision, Target};
 use toolgate::policy::{AccessRequest, Condition, Decision, Inputs, Known, Place, Subject, decide};
 use toolgate::units::UnixSeconds;
 
@@ -72,6 +74,7 @@ fn decisions(criterion: &mut Criterion) {
                     target: Target::Tool(tool.into()),
                     id: None,
                     capabilities: ClientCapabilities::default(),
+                    context: CallContext::default(),
                 };
                 let request = AccessRequest { subject, calls: &[call], arguments: &|_| Some(&arguments) };
                 assert_eq!(matches!(decide(rules, directory, request), Decision::Permit(_)), kind == "exact");
@@ -178,6 +181,34 @@ fn parsing(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The record of a call, and its seal.
+fn records(criterion: &mut Criterion) {
+    let mut gateway = Gateway::new(policy(), Keys::Inline);
+    let body = call_of(346);
+    let request = Request::post("read", &body);
+    let ending =
+        Ending { details: "via_upstream".to_owned(), source: Some("192.0.2.7".to_owned()), ..Ending::default() };
+    let key = NamedKey::new("k1", &[1; 32]).unwrap();
+    let mut chain = Chain::new("0".repeat(32), "node".to_owned(), "worker".to_owned(), ending.at);
+    let mut run = gateway.begin();
+    run.headers(&request);
+    run.complete(request.body());
+    let mut group = criterion.benchmark_group("record");
+    group.bench_function("provisional", |bencher| {
+        bencher.iter(|| {
+            let entry = run.exchange.provisional(ending.started, ending.at).unwrap();
+            chain.seal_provisional(&key, black_box(entry)).unwrap()
+        });
+    });
+    group.bench_function("conclude and seal", |bencher| {
+        bencher.iter(|| {
+            let entry = run.exchange.conclude(&ending, &run.gateway.policy);
+            chain.seal(&key, black_box(entry)).unwrap()
+        });
+    });
+    group.finish();
+}
+
 fn exchanges(criterion: &mut Criterion) {
     let mut gateway = Gateway::new(policy(), Keys::Inline);
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
@@ -233,5 +264,5 @@ fn conditions(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decisions, verification, parsing, exchanges, conditions);
+criterion_group!(benches, decisions, verification, parsing, exchanges, records, conditions);
 criterion_main!(benches);

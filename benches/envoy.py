@@ -7,6 +7,8 @@ process with one worker has a listener for each variant, all made from envoy/env
 order over one connection, and only ratios within a round are compared. The listener without the filter is there twice:
 how far its two ratios are apart says how far to trust the others. Needs `make build` and demo/requirements.txt.
 
+Tokens are in the cache. The filter is there twice as well: without audit records, and with them written to a file.
+
 The upstream is a second Envoy with a buffer filter: a bare direct_response closes the connection after a body, and
 what is measured then is reconnecting. It answers calls with a small result, and requests for tools with a list or with
 events, which the filter reads.
@@ -36,8 +38,9 @@ from stack import LOOPBACK, Address, Document, Ports, Stack, named
 
 ISSUER = "https://issuer.test"
 BASELINE = "no filter"
-FILTERED = "toolgate, cached token"
-VARIANTS = [BASELINE, "no filter, again", FILTERED]
+FILTERED = "toolgate, no records"
+RECORDED = "toolgate"
+VARIANTS = [BASELINE, "no filter, again", FILTERED, RECORDED]
 SIZES = {"346 B": 346, "10 KB": 10_000, "100 KB": 100_000}
 CHUNK = 65536
 
@@ -93,9 +96,10 @@ def bench_policy(resource: str, key: RSAKey) -> Document:
 
 
 def gateway_config(policy: Document, ports: dict[str, int], admin: int, upstream: Address, directory: Path) -> Document:
-    """The reference configuration with a listener for each variant, without access logs, which all would write."""
+    """The reference configuration with a listener for each variant, without the access log, which all would write."""
     first = Ports(ports[BASELINE], upstream.port, upstream.port, admin)
-    config = stack.render_envoy_config(policy, first, upstream=upstream, access_log=directory / "unused.log")
+    logs = {"access_log": directory / "unused.log", "audit_log": directory / "audit.log"}
+    config = stack.render_envoy_config(policy, first, upstream=upstream, **logs)
     listeners = config["static_resources"]["listeners"]
     template = listeners.pop()
     for variant, port in ports.items():
@@ -103,10 +107,13 @@ def gateway_config(policy: Document, ports: dict[str, int], admin: int, upstream
         listener["name"] = f"variant_{port}"
         listener["address"]["socket_address"]["port_value"] = port
         manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
-        del manager["access_log"]
+        del manager["access_log"][0 if variant == RECORDED else slice(None)]
         manager["route_config"]["virtual_hosts"][0]["domains"] = ["*"]
-        if variant != FILTERED:
+        if variant not in (FILTERED, RECORDED):
             manager["http_filters"].remove(named(manager["http_filters"], "toolgate"))
+        elif variant == FILTERED:
+            plugin = named(manager["http_filters"], "toolgate")["typed_config"]["config"]
+            plugin["configuration"]["value"] = json.dumps(policy | {"audit": {"records": "off"}})
         listeners.append(listener)
     return config
 
@@ -293,7 +300,7 @@ def run(rounds: int, seconds: float) -> dict[str, dict[str, dict[str, float]]]:
             path.write_text(stack.dump_document(config))
             command = stack.envoy_command(path)
             command[command.index("--concurrency") + 1] = "1"
-            envoys.start(name, command)
+            envoys.start(name, command, {stack.AUDIT_KEY: stack.new_key()})
         addresses = [f"http://{LOOPBACK}:{port}/ready" for port in (admin, upstream_admin)]
         envoys.wait_until("both are ready", lambda: all(stack.http_status(address) == 200 for address in addresses))
         gateway = envoys.children[-1].process.pid

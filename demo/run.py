@@ -20,6 +20,8 @@ import stack
 from stack import LOOPBACK, Address, Ports, Stack, StackError
 
 DIRECTORY = stack.ROOT / "target" / "demo"
+#: Where Envoy writes the audit trail, in that directory.
+AUDIT_LOG = "audit.log"
 
 
 class Stopped(BaseException):
@@ -91,12 +93,19 @@ def start(children: Stack, policy: stack.Document, ports: Ports, upstream: Addre
 
     config = children.directory / "envoy.yaml"
     access_log = children.directory / "access.log"
-    rendered = stack.render_envoy_config(policy, ports, upstream=upstream, wasm=wasm.resolve(), access_log=access_log)
+    audit_log = children.directory / AUDIT_LOG
+    rendered = stack.render_envoy_config(
+        policy, ports, upstream=upstream, wasm=wasm.resolve(), access_log=access_log, audit_log=audit_log
+    )
     stack.write_atomically(config, stack.dump_document(rendered))
-    access_log.unlink(missing_ok=True)
-    # Sessions outlive a restart for those who set a key themselves.
-    session_key = os.environ.get(stack.SESSION_KEY) or stack.new_session_key()
-    children.start("envoy", stack.envoy_command(config), {stack.SESSION_KEY: session_key})
+    for log in (access_log, audit_log):
+        log.unlink(missing_ok=True)
+    # Sessions and audit logs outlive a restart for those who set the keys themselves.
+    keys = {name: os.environ.get(name) or stack.new_key() for name in (stack.SESSION_KEY, stack.AUDIT_KEY)}
+    audit_key = children.directory / "audit.key"
+    audit_key.touch(mode=0o600)
+    audit_key.write_text(keys[stack.AUDIT_KEY])
+    children.start("envoy", stack.envoy_command(config), keys)
     ready, endpoint = f"http://{LOOPBACK}:{ports.admin}/ready", mcp_url(policy, ports)
     children.wait_until("Envoy is ready", lambda: stack.http_status(ready) == 200)
     # Envoy being ready is not enough to know: what counts is that nobody gets past it without a token.
@@ -108,7 +117,7 @@ def mcp_url(policy: stack.Document, ports: Ports) -> str:
     return f"http://{LOOPBACK}:{ports.gateway}{stack.endpoint_path(policy)}"
 
 
-def describe(policy: stack.Document, ports: Ports) -> dict[str, Any]:
+def describe(policy: stack.Document, ports: Ports, directory: Path) -> dict[str, Any]:
     """What scripts need to know; other tools rely on these names."""
     issuer = f"http://{LOOPBACK}:{ports.identity_provider}"
 
@@ -123,6 +132,7 @@ def describe(policy: stack.Document, ports: Ports) -> dict[str, Any]:
         "issuer": issuer,
         "token_endpoint": f"{issuer}/token",
         "login_endpoint": f"{issuer}/dev/login",
+        "audit_log": str(directory / AUDIT_LOG),
         "clients": known("clients"),
         "people": known("people"),
     }
@@ -213,7 +223,7 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         with Stack(directory) as children:
             start(children, policy, ports, arguments.upstream, wasm)
-            demo = describe(policy, ports)
+            demo = describe(policy, ports, directory)
             stack.write_atomically(description, json.dumps(demo, indent=2) + "\n")
             print(guide(demo, description, demo_tools=not (arguments.policy or arguments.upstream)))
             if demo["issuer"] not in stack.trusted_issuers(policy):

@@ -32,8 +32,10 @@ REFERENCE_CONFIG = ROOT / "envoy" / "envoy.yaml"
 DEMO_POLICY = ROOT / "envoy" / "policies" / "demo.yaml"
 FILTER = ROOT / "target" / "wasm32-wasip1" / "release" / "toolgate.wasm"
 LOOPBACK = "127.0.0.1"
-#: The environment variable with the key that binds sessions to their callers; envoy.yaml hands it on to the module.
+#: The environment variables with the keys that bind sessions to their callers and that seal audit records; envoy.yaml
+#: hands them on to the module.
 SESSION_KEY = "TOOLGATE_SESSION_KEY"
+AUDIT_KEY = "TOOLGATE_AUDIT_KEY"
 
 Document = dict[str, Any]
 
@@ -169,6 +171,7 @@ def render_envoy_config(
     upstream: Address | None = None,
     wasm: Path = FILTER,
     access_log: Path,
+    audit_log: Path,
     reference: Path = REFERENCE_CONFIG,
 ) -> Document:
     """The reference configuration with this policy, these ports and this upstream; the rest is what operators get."""
@@ -182,7 +185,8 @@ def render_envoy_config(
 
     config["admin"]["address"]["socket_address"]["port_value"] = ports.admin
     listener["address"]["socket_address"]["port_value"] = ports.gateway
-    manager["access_log"][0]["typed_config"]["path"] = str(access_log)
+    for log, path in zip(manager["access_log"], (access_log, audit_log), strict=True):
+        log["typed_config"]["path"] = str(path)
     virtual_host["domains"] = [f"{host}:{ports.gateway}" for host in (LOOPBACK, "localhost")]
     route["match"] = {"path": endpoint_path(policy)}
     route["route"]["host_rewrite_literal"] = str(upstream)
@@ -228,7 +232,7 @@ def envoy_command(config: Path) -> list[str]:
     ]
 
 
-def new_session_key() -> str:
+def new_key() -> str:
     """A random key, as `openssl rand -base64 32` makes them. It belongs into the environment and into no file."""
     return base64.b64encode(secrets.token_bytes(32)).decode()
 
@@ -287,7 +291,9 @@ class Stack:
         What `environment` has comes on top of our own.
         """
         log = self.directory / f"{name}.log"
-        with log.open("wb") as output:
+        log.unlink(missing_ok=True)
+        # To append: Envoy opens its standard output anew for access logs, and two positions would overwrite each other.
+        with log.open("ab") as output:
             try:
                 process = subprocess.Popen(
                     command,

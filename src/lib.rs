@@ -21,6 +21,7 @@ pub mod http;
 pub mod identity;
 pub mod json;
 pub mod jwt;
+pub mod keys;
 pub mod limits;
 pub mod mcp;
 pub mod oauth;
@@ -29,6 +30,9 @@ pub mod policy;
 pub mod polled;
 pub mod session;
 pub mod units;
+
+#[cfg(all(feature = "replay", target_family = "wasm"))]
+compile_error!("`replay` makes callers that no signature vouches for: it is for the command line only");
 
 #[cfg(all(feature = "filter", target_arch = "wasm32", target_os = "wasi"))]
 mod filter;

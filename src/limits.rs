@@ -134,17 +134,17 @@ pub const MAX_RULE_TARGETS: usize = 100_000;
 /// Scopes that a policy may declare.
 pub const MAX_SCOPES: usize = 1024;
 
-/// Session keys that a policy may list: the one that seals, and those that are being replaced.
-pub const MAX_SESSION_KEYS: usize = 8;
+/// Keys that a policy may list for one purpose: the one in use, and those that are being replaced.
+pub const MAX_KEYS: usize = 8;
 
-/// Longest name of a session key; each sealed identifier carries it.
-pub const MAX_SESSION_KEY_ID_BYTES: usize = 16;
+/// Longest name of a key; each sealed identifier and record carries it.
+pub const MAX_KEY_ID_BYTES: usize = 16;
 
-/// Shortest session key: the length of what it makes (RFC 2104 section 3).
-pub const MIN_SESSION_KEY_BYTES: usize = 32;
+/// Shortest key: the length of what it makes (RFC 2104 section 3).
+pub const MIN_KEY_BYTES: usize = 32;
 
-/// Longest session key. More than 64 bytes are hashed and add nothing.
-pub const MAX_SESSION_KEY_BYTES: usize = 1024;
+/// Longest key. More than 64 bytes are hashed and add nothing.
+pub const MAX_KEY_BYTES: usize = 1024;
 
 /// How long a sealed identifier opens when the policy does not say.
 pub const DEFAULT_SESSION_AGE: Seconds = Seconds::new(24 * 3600);
@@ -265,3 +265,34 @@ pub const MAX_CONDITION_EVALUATIONS: usize = 1024;
 /// Bytes of unfinished events that one worker holds for all of its streams: 128 MiB. The memory of the module does not
 /// shrink, and ends at 4 GiB for all that share its virtual machine.
 pub const MAX_HELD_BYTES: usize = 128 * 1024 * 1024;
+
+/// Policy events that wait for the next record of a worker.
+pub const MAX_PENDING_EVENTS: usize = 8;
+
+/// Workers of one proxy that tell each other how far their chains are. Envoy has one per processor.
+pub const MAX_CHAIN_HEADS: usize = 128;
+
+/// Longest text of a client or token in an audit record; what is left out is counted.
+pub const MAX_RECORDED_TEXT_BYTES: usize = 256;
+
+/// Longest `x-request-id` in an audit record: Envoy's own are UUIDs.
+pub const MAX_RECORDED_ID_BYTES: usize = 64;
+
+/// Most elements of a list in an audit record, such as roles or URIs; what is left out is counted.
+pub const MAX_RECORDED_LIST: usize = 32;
+
+/// Bytes that an element of such a list may take on average, as JSON: 4 KiB for a list, so that a record stays below 32 KiB
+/// whatever a client writes.
+pub const MEAN_RECORDED_BYTES: usize = 128;
+
+/// Most scopes of a token in an audit record: enough to decide again by them.
+pub const MAX_RECORDED_SCOPES: usize = 128;
+
+/// Records of a worker after which its chain is stated at the next tick, a second away at most.
+pub const MAX_UNCHECKED_RECORDS: u64 = 10_000;
+
+/// Time between two statements of how far a chain is, when the policy does not say.
+pub const DEFAULT_CHECKPOINT_INTERVAL: Seconds = Seconds::new(10);
+
+/// Longest time between two of them that a policy may ask for.
+pub const MAX_CHECKPOINT_INTERVAL: Seconds = Seconds::new(3600);

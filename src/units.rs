@@ -33,6 +33,37 @@ impl UnixSeconds {
     }
 }
 
+/// A point in time: whole milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct UnixMillis(u64);
+
+impl UnixMillis {
+    /// The point `milliseconds` after the epoch.
+    pub const fn new(milliseconds: u64) -> Self {
+        Self(milliseconds)
+    }
+
+    /// The second that it lies in.
+    pub const fn seconds(self) -> UnixSeconds {
+        UnixSeconds(self.0 / 1000)
+    }
+
+    /// How many milliseconds ago `earlier` was; zero when it is not in the past.
+    pub const fn millis_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// UTC in the form of RFC 3339 with three decimals, `2026-11-02T09:30:00.000Z`.
+    pub fn to_rfc3339(self) -> String {
+        let seconds = i64::try_from(self.0 / 1000).unwrap_or(i64::MAX);
+        // Times that no calendar holds come from no clock.
+        let at = time::OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+        let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
+        let (hour, minute, second) = at.to_hms();
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", self.0 % 1000)
+    }
+}
+
 /// A span of time in whole seconds.
 ///
 /// Documents write it as a number with a unit, `30s`, `5m` or `24h`, as Envoy and Kubernetes do.

@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use toolgate::config::CompiledPolicy;
 use toolgate::identity::{Peer, Principal, Revoked};
 use toolgate::jwt::{KeyRing, PureRust, VerifiedToken};
-use toolgate::mcp::{Call, ClientCapabilities, Method, Revision, Target};
+use toolgate::mcp::{Call, CallContext, ClientCapabilities, Method, Revision, Target};
 use toolgate::policy::{AccessRequest, Decision, Denial, Effort, Subject, decide, permissions, visibility};
 use toolgate::units::UnixSeconds;
 
@@ -560,6 +560,7 @@ impl Asked {
             target,
             id: None,
             capabilities: ClientCapabilities::default(),
+            context: CallContext::default(),
         }];
         self.with(|subject| {
             let request = AccessRequest { subject, calls: &calls, arguments: &|_| Some(&arguments) };

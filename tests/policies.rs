@@ -556,6 +556,7 @@ fn defects_of_audit() -> Vec<Defect> {
 
 #[test]
 fn the_most_specific_tool_says_what_records_show() {
+    let audit = |policy: &CompiledPolicy| policy.audit.clone().unwrap();
     let mut document = good();
     document["rules"].as_array_mut().unwrap().push(json!({"tools": ["list_*"], "scopes": [], "tenants": ["acme"]}));
     let longest = "n".repeat(limits::MAX_OUTCOME_NAME_BYTES);
@@ -566,7 +567,8 @@ fn the_most_specific_tool_says_what_records_show() {
     let policy = compile(&document).unwrap();
     let keys = Pseudonyms::new(b"secret", "r");
     let shown = |tool: &str| {
-        let redaction = policy.redaction.of_tool(tool).unwrap();
+        let redaction = audit(&policy).redaction;
+        let redaction = redaction.of_tool(tool).unwrap();
         json!(redaction.apply(r#"{"a":1,"b":2,"c":3}"#, &keys, "salt"))
     };
     assert_eq!(shown("read"), json!({}));
@@ -574,14 +576,14 @@ fn the_most_specific_tool_says_what_records_show() {
     let hash = |value: &[u8]| salted_hash("salt", value);
     assert_eq!(shown("list_y"), json!({"/a": hash(b"1"), "/b": hash(b"2"), "/c": hash(b"3")}));
 
-    assert!(policy.outcomes.of_tool("write").is_none());
-    let mut picker = OutcomePicker::new(policy.outcomes.of_tool("read").cloned(), Some("1"));
+    assert!(audit(&policy).outcomes.of_tool("write").is_none());
+    let mut picker = OutcomePicker::new(audit(&policy).outcomes.of_tool("read").cloned(), Some("1"));
     picker.feed(br#"{"id":1,"result":{"structuredContent":{"id":"B-7"},"content":[{"text":"ok"}]}}"#);
     assert_eq!(json!(picker.finish().fields), json!({longest: "B-7", "A.b-c_9": "ok"}));
 
     let policy = compile(&good()).unwrap();
-    assert!(policy.redaction.of_tool("read").is_none());
-    assert!(policy.outcomes.of_tool("read").is_none());
+    assert!(audit(&policy).redaction.of_tool("read").is_none());
+    assert!(audit(&policy).outcomes.of_tool("read").is_none());
 }
 
 /// `sessions` sections that do not load, under [`environment`].
@@ -624,6 +626,10 @@ fn defects_of_sessions() -> Vec<Defect> {
     ]
 }
 
+fn without_session_key(name: &str) -> Option<String> {
+    variable(name).filter(|_| name == "TOOLGATE_AUDIT_KEY")
+}
+
 /// An environment with every kind of key that will not do.
 fn environment(name: &str) -> Option<String> {
     match name {
@@ -647,7 +653,7 @@ fn session_keys_come_from_the_environment() {
     let ids = |sessions: SessionKeys| sessions.ids().map(str::to_owned).collect::<Vec<_>>();
     // Without a section the key is optional, but not its form.
     assert_eq!(ids(compile(None, &variable).unwrap()), ["k1"]);
-    assert!(compile(None, &|_| None).unwrap().is_empty());
+    assert!(compile(None, &without_session_key).unwrap().is_empty());
     let error = compile(None, &|_| environment("SHORT")).unwrap_err();
     assert_eq!((&*error.path, error.problem.contains("TOOLGATE_SESSION_KEY")), ("sessions", true), "{error}");
     assert!(!error.to_string().contains("QUFB"), "{error}");
@@ -655,13 +661,56 @@ fn session_keys_come_from_the_environment() {
     assert_eq!(compile(None, &variable).unwrap().max_age(), limits::DEFAULT_SESSION_AGE);
     let short = compile(Some(json!({"max_age": "1h"})), &variable).unwrap();
     assert_eq!((short.max_age(), ids(short)), (Seconds::new(3600), vec!["k1".to_owned()]));
-    let error = compile(Some(json!({"max_age": "1h"})), &|_| None).unwrap_err();
+    let error = compile(Some(json!({"max_age": "1h"})), &without_session_key).unwrap_err();
     assert_eq!((&*error.path, error.remedy.contains("openssl rand -base64 32")), ("sessions", true), "{error}");
     let keys = json!({"keys": [{"id": "b", "env": "NEXT_KEY"}, {"id": "a", "env": "TOOLGATE_SESSION_KEY"}]});
     assert_eq!(ids(compile(Some(keys), &variable).unwrap()), ["b", "a"]);
     // A key from a file has a line break at its end.
     assert!(compile(None, &|_| variable("NEXT_KEY").map(|key| key + "\n")).is_ok());
     assert!(compile(None, &|_| Some("QUFB".repeat(341))).is_ok());
+}
+
+#[test]
+fn records_are_sealed_unless_the_policy_says_that_there_are_none() {
+    let compile = |audit: Value, environment: &dyn Fn(&str) -> Option<String>| {
+        let mut document = good();
+        document["audit"] = audit;
+        CompiledPolicy::from_json(document.to_string().as_bytes(), environment).map(|policy| policy.audit)
+    };
+    let only = |name: &'static str| move |asked: &str| variable("NEXT_KEY").filter(|_| asked == name);
+    let refused = |audit: Value, environment: &dyn Fn(&str) -> Option<String>| {
+        let error = compile(audit, environment).unwrap_err();
+        (error.path.to_string(), error.to_string())
+    };
+
+    assert_eq!(compile(json!({}), &variable).unwrap().unwrap().key().id(), "k1");
+    let (path, text) = refused(json!({}), &only("ANOTHER"));
+    assert!(path == "audit" && text.contains("TOOLGATE_AUDIT_KEY") && text.contains("openssl rand"), "{text}");
+    assert!(compile(json!({"records": "off"}), &only("ANOTHER")).unwrap().is_none());
+
+    let keys = json!({"keys": [{"id": "new", "env": "NEXT_KEY"}, {"id": "old", "env": "TOOLGATE_AUDIT_KEY"}]});
+    assert_eq!(compile(keys.clone(), &variable).unwrap().unwrap().key().id(), "new");
+    assert_eq!(refused(keys, &only("NEXT_KEY")).0, "audit.keys[1].env");
+    assert_eq!(refused(json!({"keys": []}), &variable).0, "audit.keys");
+
+    let named = json!({"pseudonym_key": {"env": "NEXT_KEY"}});
+    let of = |audit: Value, environment: &dyn Fn(&str) -> Option<String>| {
+        compile(audit, environment).unwrap().unwrap().pseudonyms.of("a", b"b")
+    };
+    assert_ne!(of(named.clone(), &variable), of(json!({}), &variable));
+    let both = |name: &str| if name == "TOOLGATE_PSEUDONYM_KEY" { variable("NEXT_KEY") } else { variable(name) };
+    assert_eq!(of(named.clone(), &variable), of(json!({}), &both));
+    assert_eq!(refused(named, &only("TOOLGATE_AUDIT_KEY")).0, "audit.pseudonym_key.env");
+    assert_eq!(refused(json!({"pseudonym_key": {"env": "a b"}}), &variable).0, "audit.pseudonym_key.env");
+
+    assert_eq!(refused(json!({"checkpoint_interval": "0s"}), &variable).0, "audit.checkpoint_interval");
+    assert_eq!(refused(json!({"checkpoint_interval": "2h"}), &variable).0, "audit.checkpoint_interval");
+    let anchor = |cluster: &str, path: &str| json!({"anchor": {"cluster": cluster, "path": path}});
+    let policy = compile(anchor("worm", "/checkpoints"), &variable).unwrap().unwrap();
+    assert_eq!(policy.anchor.unwrap().authority, "worm");
+    assert_eq!(refused(anchor("", "/x"), &variable).0, "audit.anchor.cluster");
+    assert_eq!(refused(anchor("worm", "x"), &variable).0, "audit.anchor.path");
+    assert_eq!(refused(json!({"subjects": "none"}), &variable).0, "audit.subjects");
 }
 
 #[test]

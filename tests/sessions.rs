@@ -28,7 +28,7 @@ use toolgate::mcp::{Capability, Revision};
 use toolgate::session::{Binding, Owner, Session};
 use toolgate::units::{Seconds, UnixSeconds};
 
-use support::gateway::{Gateway, ISSUER, Keys, Outcome, RESOURCE, Request, call, policy, token, token_with};
+use support::gateway::{Gateway, ISSUER, Keys, Outcome, RESOURCE, Request, call, policy, token, token_with, variable};
 use support::issuer::{self, NOW};
 use support::keys;
 
@@ -51,7 +51,10 @@ fn gateway_without_key() -> Gateway {
     let mut gateway = gateway();
     let mut document = policy();
     document["authentication"]["jwt"][0]["jwks"] = json!({"inline": {"keys": issuer::jwks()}});
-    gateway.policy = CompiledPolicy::from_json(document.to_string().as_bytes(), &|_| None).unwrap();
+    gateway.policy = CompiledPolicy::from_json(document.to_string().as_bytes(), &|name| {
+        variable(name).filter(|_| name == "TOOLGATE_AUDIT_KEY")
+    })
+    .unwrap();
     gateway
 }
 

@@ -1,101 +1,102 @@
-//! What audit records show of arguments and results.
+//! The audit trail: which keys seal it, and where it goes.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use super::ConfigError;
-use crate::audit::outcome::{OutcomeFields, Outcomes};
-use crate::audit::redact::{Redaction, ToolRedaction, Treatment};
-use crate::audit::{ByTool, Pointer};
+use super::check::within;
+use super::document::{AnchorDocument, AuditDocument, PseudonymKeyDocument, Records, Subjects};
+use super::redaction::redaction;
+use super::{ConfigError, Endpoint, Variables, keys};
+use crate::audit::Pseudonyms;
+use crate::audit::outcome::Outcomes;
+use crate::audit::redact::Redaction;
+use crate::keys::NamedKey;
 use crate::limits;
-use crate::pattern::Pattern;
+use crate::oauth::ResourceUri;
 use crate::policy::RuleSet;
+use crate::units::Seconds;
 
-type Members<T> = BTreeMap<String, T>;
+/// The variable that holds the key that needs no `audit.keys`.
+const DEFAULT_VARIABLE: &str = "TOOLGATE_AUDIT_KEY";
+/// The variable that holds the key of pseudonyms, if no other one is named.
+const DEFAULT_PSEUDONYM_VARIABLE: &str = "TOOLGATE_PSEUDONYM_KEY";
 
-pub(super) fn redaction(
-    arguments: Members<Members<Treatment>>,
-    outcomes: Members<Members<String>>,
-    rules: &RuleSet,
-) -> Result<(Redaction, Outcomes), ConfigError> {
-    let redaction = by_tool("audit.arguments", arguments, rules, tool_redaction)?;
-    Ok((redaction, by_tool("audit.outcomes", outcomes, rules, outcome_fields)?))
+/// How requests are recorded.
+#[derive(Clone, Debug)]
+pub struct AuditPolicy {
+    key: NamedKey,
+    /// Makes pseudonyms and keyed digests.
+    pub pseudonyms: Pseudonyms,
+    /// Whether a pseudonym takes the place of the subject.
+    pub hides_subjects: bool,
+    /// What of the arguments is written, and how.
+    pub redaction: Redaction,
+    /// What of results is written.
+    pub outcomes: Outcomes,
+    /// Whether records are written to the proxy's own log too.
+    pub host_log: bool,
+    /// Where checkpoints are sent.
+    pub anchor: Option<Endpoint>,
+    /// Time between two checkpoints.
+    pub every: Seconds,
 }
 
-fn by_tool<D, T>(
-    path: &str,
-    documents: Members<D>,
-    rules: &RuleSet,
-    compile: impl Fn(&str, D) -> Result<T, ConfigError>,
-) -> Result<ByTool<T>, ConfigError> {
-    if documents.len() > limits::MAX_AUDIT_TOOLS {
-        let problem = format!("more than {} tools and patterns", limits::MAX_AUDIT_TOOLS);
-        return Err(ConfigError::new(path, problem, "use patterns"));
+impl AuditPolicy {
+    /// The key that seals.
+    pub const fn key(&self) -> &NamedKey {
+        &self.key
     }
-    let mut compiled = ByTool::default();
-    let mut before: Vec<String> = Vec::new();
-    for (tools, document) in documents {
-        let path = format!("{path}.{tools}");
-        let pattern = Pattern::parse(&tools).ok_or_else(|| {
-            ConfigError::new(path.as_str(), format!("`{tools}` is not a name or pattern"), "use at most one `*`")
-        })?;
-        if !rules.has_tool(&pattern) {
-            let problem = format!("no rule is for a tool that `{tools}` fits");
-            return Err(ConfigError::new(path, problem, "correct it, or name the tool under `rules`"));
-        }
-        compiled.insert(pattern, compile(&path, document)?).map_err(|tie| {
-            let other = before.get(tie.with).map_or("", String::as_str);
-            let problem = format!("`{tools}` fits the same names as `{other}`, equally specific");
-            ConfigError::new(path, problem, "make one of them more specific, or join them")
-        })?;
-        before.push(tools);
+}
+
+pub(super) fn audit_policy(
+    document: AuditDocument,
+    resource: &ResourceUri,
+    rules: &RuleSet,
+    variables: &Variables<'_>,
+) -> Result<Option<AuditPolicy>, ConfigError> {
+    let AuditDocument {
+        records,
+        keys,
+        pseudonym_key,
+        subjects,
+        arguments,
+        outcomes,
+        host_log,
+        checkpoint_interval,
+        anchor,
+    } = document;
+    let (redaction, outcomes) = redaction(arguments, outcomes, rules)?;
+    if records == Records::Off {
+        return Ok(None);
     }
-    Ok(compiled)
-}
-
-fn tool_redaction(path: &str, treatments: Members<Treatment>) -> Result<ToolRedaction, ConfigError> {
-    let rule = |(text, treatment): (String, Treatment)| {
-        let path = format!("{path}.{text}");
-        if text == "/" {
-            let remedy = "write the empty text `\"\"` for all arguments";
-            return Err(ConfigError::new(path, "is for an argument without a name", remedy));
-        }
-        Ok((pointer(path, &text)?, treatment))
+    let key = match keys {
+        Some(keys) => keys::listed("audit", &keys, variables)?.into_iter().next(),
+        None => keys::default("audit", DEFAULT_VARIABLE, variables)?,
     };
-    let rules = treatments.into_iter().map(rule).collect::<Result<_, _>>()?;
-    ToolRedaction::new(rules).ok_or_else(|| too_many(path, "pointers"))
-}
-
-fn outcome_fields(path: &str, fields: Members<String>) -> Result<Arc<OutcomeFields>, ConfigError> {
-    let field = |(name, text): (String, String)| {
-        let path = format!("{path}.{name}");
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-        if !(1..=limits::MAX_OUTCOME_NAME_BYTES).contains(&name.len()) || !name.bytes().all(is_plain) {
-            let remedy = "choose 1 to 64 characters A-Z, a-z, 0-9, `_`, `.`, `-`";
-            return Err(ConfigError::new(path, format!("`{name}` is not a name for an outcome"), remedy));
+    let key = key.ok_or_else(|| keys::unset("audit", DEFAULT_VARIABLE))?;
+    let pseudonym_key = match pseudonym_key {
+        Some(PseudonymKeyDocument { env }) => {
+            let path = "audit.pseudonym_key.env";
+            keys::check_variable(path, &env)?;
+            let key = keys::default(path, &env, variables)?;
+            Some(key.ok_or_else(|| keys::unset(path, &env))?)
         }
-        let pointer = pointer(path.clone(), &text)?;
-        if pointer.is_whole() || pointer.has_wildcard() {
-            let remedy = "write a pointer to one string, number or boolean, with elements by their number";
-            return Err(ConfigError::new(path, format!("`{text}` is not for a single value"), remedy));
-        }
-        Ok((name, pointer))
+        None => keys::default("audit.pseudonym_key", DEFAULT_PSEUDONYM_VARIABLE, variables)?,
     };
-    let fields = fields.into_iter().map(field).collect::<Result<_, _>>()?;
-    OutcomeFields::new(fields).map(Arc::new).ok_or_else(|| too_many(path, "names"))
+    let pseudonyms = Pseudonyms::new(pseudonym_key.as_ref().unwrap_or(&key).secret(), resource.as_str());
+    let every = checkpoint_interval.unwrap_or(limits::DEFAULT_CHECKPOINT_INTERVAL);
+    within("audit.checkpoint_interval", every, Seconds::new(1), limits::MAX_CHECKPOINT_INTERVAL)?;
+    Ok(Some(AuditPolicy {
+        key,
+        pseudonyms,
+        hides_subjects: subjects == Subjects::Pseudonym,
+        redaction,
+        outcomes,
+        host_log,
+        anchor: anchor.map(endpoint).transpose()?,
+        every,
+    }))
 }
 
-fn pointer(path: String, text: &str) -> Result<Pointer, ConfigError> {
-    Pointer::parse(text).ok_or_else(|| {
-        let problem = format!(
-            "`{text}` is not a JSON Pointer of at most {} parts and {} bytes",
-            limits::MAX_POINTER_TOKENS,
-            limits::MAX_POINTER_BYTES
-        );
-        ConfigError::new(path, problem, "write one such as `/contacts/0/id`, with `~1` for `/` and `~0` for `~`")
-    })
-}
-
-fn too_many(path: &str, what: &str) -> ConfigError {
-    ConfigError::new(path, format!("more than {} {what}", limits::MAX_AUDIT_POINTERS), "name what you need most")
+fn endpoint(document: AnchorDocument) -> Result<Endpoint, ConfigError> {
+    let AnchorDocument { cluster, path, authority } = document;
+    let authority = authority.unwrap_or_else(|| cluster.clone());
+    Endpoint::check("audit.anchor", &cluster, &path, authority)
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::audit::redaction;
+use super::audit::{AuditPolicy, audit_policy};
 use super::check::{each, known_scope};
 use super::document::{
     AuthorizationForwarding, PolicyDocument, ProtocolDocument, Refusals, Risk, ScopeDocument, ServerRequest,
@@ -12,10 +12,8 @@ use super::document::{
 use super::issuers::issuers;
 use super::parties::{Parties, directory};
 use super::rules::rule_set;
-use super::sessions::{Variables, session_keys};
-use super::{ConfigError, Endpoint, RevocationSource};
-use crate::audit::outcome::Outcomes;
-use crate::audit::redact::Redaction;
+use super::sessions::session_keys;
+use super::{ConfigError, Endpoint, RevocationSource, Variables};
 use crate::identity::Directory;
 use crate::json;
 use crate::jwt::{KeySource, TrustedIssuer};
@@ -63,10 +61,8 @@ pub struct CompiledPolicy {
     pub keeps_authorization: bool,
     /// How session identifiers are sealed; without keys there are no sessions.
     pub sessions: SessionKeys,
-    /// What audit records show of arguments.
-    pub redaction: Redaction,
-    /// What audit records show of results.
-    pub outcomes: Outcomes,
+    /// How requests are recorded; `None` for not at all.
+    pub audit: Option<AuditPolicy>,
     /// SHA-256 of the document in canonical form, in hexadecimal.
     pub digest: String,
 }
@@ -89,6 +85,15 @@ impl CompiledPolicy {
             )
         })?;
         Self::compile(document, digest, variables)
+    }
+
+    /// SHA-256 of a document in canonical form, in hexadecimal, whether or not it is a policy; of its bytes if it is not
+    /// even JSON.
+    pub fn digest_of(document: &[u8]) -> String {
+        match serde_json::from_slice(document) {
+            Ok(value) => digest(&value),
+            Err(_) => hexadecimal(&hmac_sha256::Hash::hash(document)),
+        }
     }
 
     fn compile(document: PolicyDocument, digest: String, variables: &Variables<'_>) -> Result<Self, ConfigError> {
@@ -124,10 +129,11 @@ impl CompiledPolicy {
         let parties = Parties { operators, agents, clients, revocation };
         let (directory, revocations) = directory(parties, &catalogue, &issuers)?;
         let rules = rule_set(rules, catalogue, longest)?;
-        let (redaction, outcomes) = redaction(audit.arguments, audit.outcomes, &rules)?;
+        let sessions = session_keys(sessions, variables)?;
+        let audit = audit_policy(audit, &uri, &rules, variables)?;
         Ok(Self {
             metadata_url: uri.metadata_url(),
-            metadata: metadata(&uri, resource.name.as_deref(), &issuers, &initial_scopes),
+            metadata: metadata(&uri, &issuers, &initial_scopes, resource.name.as_deref()),
             initial_scopes: initial_scopes.join(" "),
             resource: uri,
             revisions,
@@ -140,21 +146,20 @@ impl CompiledPolicy {
             directory,
             revocations,
             conceals: refusals == Refusals::Concealed,
-            sessions: session_keys(sessions, variables)?,
+            audit,
+            sessions,
             server_requests: server_requests.into_iter().map(client_feature).collect(),
             keeps_authorization: forwarding.authorization == AuthorizationForwarding::Keep,
-            redaction,
-            outcomes,
             digest,
         })
     }
 }
 
-fn metadata(resource: &ResourceUri, name: Option<&str>, issuers: &[TrustedIssuer], initial_scopes: &[String]) -> Value {
+fn metadata(uri: &ResourceUri, issuers: &[TrustedIssuer], scopes: &[String], name: Option<&str>) -> Value {
     let metadata = ResourceMetadata {
-        resource: resource.as_str(),
+        resource: uri.as_str(),
         authorization_servers: issuers.iter().map(|issuer| issuer.issuer.as_str()).collect(),
-        scopes_supported: initial_scopes,
+        scopes_supported: scopes,
         bearer_methods_supported: ["header"],
         resource_name: name,
     };
@@ -198,7 +203,10 @@ fn digest(document: &Value) -> String {
             Value::Null | Value::Bool(_) | Value::String(_) => value.clone(),
         }
     }
-    let hash = hmac_sha256::Hash::hash(canonical(document).to_string().as_bytes());
+    hexadecimal(&hmac_sha256::Hash::hash(canonical(document).to_string().as_bytes()))
+}
+
+fn hexadecimal(hash: &[u8]) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

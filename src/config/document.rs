@@ -55,7 +55,7 @@ pub struct PolicyDocument {
     /// How sessions of revisions before 2026-07-28 are bound to their callers. Default: with the key in the environment
     /// variable `TOOLGATE_SESSION_KEY`; if that is not set either, servers that begin sessions cannot be used.
     pub sessions: Option<SessionsDocument>,
-    /// What audit records show of calls.
+    /// What is recorded of requests.
     #[serde(default)]
     pub audit: AuditDocument,
 }
@@ -492,41 +492,108 @@ pub struct ForwardingDocument {
 pub struct SessionsDocument {
     /// Keys by name, at most 8. The first one seals, all of them open: to replace a key, list the new one second in every
     /// proxy, then first, and drop the old one after `max_age`. Default: `k1` in `TOOLGATE_SESSION_KEY`.
-    pub keys: Option<Vec<SessionKeyDocument>>,
+    pub keys: Option<Vec<KeyDocument>>,
     /// How long a session can be used after it began; then clients have to begin another one. Default `24h`, at most
     /// `168h`.
     pub max_age: Option<Seconds>,
 }
 
-/// A session key.
+/// A secret key.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct SessionKeyDocument {
-    /// Its name, 1 to 16 letters, digits, `_` and `-`: part of every session identifier, so the same in every proxy.
+pub struct KeyDocument {
+    /// Its name, 1 to 16 letters, digits, `_` and `-`: part of what it makes, so the same in every proxy.
     pub id: String,
     /// Environment variable that holds it: at least 32 random bytes in Base64. Envoy gives the module the variables that
     /// `vm_config.environment_variables` names.
     pub env: String,
 }
 
-/// What audit records show of calls. Of several names and patterns that fit a tool the most specific one counts, and it
-/// alone.
+/// What is recorded of requests: one sealed record each, in Envoy's filter state as `wasm.toolgate.audit`, for access
+/// loggers.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AuditDocument {
-    /// What is shown of arguments, by tool name or pattern with one `*`, then by JSON Pointer (RFC 6901) into the
-    /// arguments, in which `*` stands for any member or element. At most 256 tools with 32 pointers. A pointer is for the
-    /// value there and all below it, the empty one for all arguments; of several the longest one counts, then the one that
-    /// names a member where the other has `*`. Default: `drop`.
+    /// Whether there are records at all. Default: `sealed`.
+    #[serde(default)]
+    pub records: Records,
+    /// Keys by name, at most 8. The first one seals. To replace a key, put the new one first, and keep the old one for
+    /// whoever verifies what it sealed. Default: `k1` in `TOOLGATE_AUDIT_KEY`.
+    pub keys: Option<Vec<KeyDocument>>,
+    /// The key of pseudonyms and keyed digests. While it stays the same they can be joined. Default: the one in
+    /// `TOOLGATE_PSEUDONYM_KEY`, or the one that seals.
+    pub pseudonym_key: Option<PseudonymKeyDocument>,
+    /// How people are named. Default: `plain`.
+    #[serde(default)]
+    pub subjects: Subjects,
+    /// What is shown of arguments, by tool name or pattern with one `*`, of which the most specific one that fits counts
+    /// alone; then by JSON Pointer (RFC 6901) into the arguments, in which `*` stands for any member or element. At most
+    /// 256 tools with 32 pointers. A pointer is for the value there and all below it, the empty one for all arguments; of
+    /// several the longest one counts, then the one that names a member where the other has `*`. Default: `drop`.
     #[serde(default)]
     pub arguments: BTreeMap<String, BTreeMap<String, Treatment>>,
-    /// What is picked from results, by tool name or pattern with one `*`, then by a name of 1 to 64 letters, digits, `_`,
-    /// `.` and `-`: a JSON Pointer into the result, such as `/structuredContent/booking_id`, to a string, number or boolean
-    /// of at most 256 bytes. At most 256 tools with 32 names. Values are masked as with `keep`.
+    /// What is picked from results, by tool name or pattern with one `*`, of which the most specific one that fits counts
+    /// alone; then by a name of 1 to 64 letters, digits, `_`, `.` and `-`: a JSON Pointer into the result, such as
+    /// `/structuredContent/booking_id`, to a string, number or boolean of at most 256 bytes. At most 256 tools with 32
+    /// names. Values are masked as with `keep`.
     #[serde(default)]
     pub outcomes: BTreeMap<String, BTreeMap<String, String>>,
+    /// Whether records are written to Envoy's own log too, as warnings. Default: no.
+    #[serde(default)]
+    pub host_log: bool,
+    /// Time after which a worker with new records states how far they are: to the other workers, in Envoy's own log if
+    /// `host_log` is on, and to the `anchor`. Default `10s`, from `1s` to `1h`.
+    pub checkpoint_interval: Option<Seconds>,
+    /// Where these statements are sent, out of reach of whoever can write the log. Default: nowhere.
+    pub anchor: Option<AnchorDocument>,
+}
+
+/// Whether requests are recorded.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Records {
+    /// Each of them, under a seal.
+    #[default]
+    Sealed,
+    /// None.
+    Off,
+}
+
+/// How people are named in records.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Subjects {
+    /// By the subject of their token.
+    #[default]
+    Plain,
+    /// By a keyed pseudonym, which is the same in all records.
+    Pseudonym,
+}
+
+/// Where the key of pseudonyms is.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PseudonymKeyDocument {
+    /// Environment variable that holds it: at least 32 random bytes in Base64.
+    pub env: String,
+}
+
+/// Who takes note of how far the records are: any HTTP server that keeps the bodies that are sent to it by POST.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct AnchorDocument {
+    /// Name of the Envoy cluster.
+    pub cluster: String,
+    /// Path on that cluster.
+    pub path: String,
+    /// `Host` of the request. Default: the name of the cluster.
+    pub authority: Option<String>,
 }
 
 /// What becomes of the access token.

@@ -7,14 +7,17 @@ mod document;
 mod endpoint;
 mod error;
 mod issuers;
+mod keys;
 mod parties;
+mod redaction;
 mod revocation;
 mod rules;
 mod sessions;
 
+pub use audit::AuditPolicy;
 pub use compile::CompiledPolicy;
 pub use document::PolicyDocument;
 pub use endpoint::Endpoint;
 pub use error::ConfigError;
+pub use keys::Variables;
 pub use revocation::RevocationSource;
-pub use sessions::Variables;

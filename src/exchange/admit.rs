@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::Surroundings;
+use super::account::Account;
 use super::answer::{self, Answer};
 use super::command::Awaited;
 use super::hygiene::unwanted_in_request;
@@ -59,6 +60,7 @@ pub(super) enum HttpMethod {
 /// # Errors
 /// The answer: a refusal, or what the gateway serves itself.
 pub(super) fn admit(
+    account: &mut Account,
     headers: &HeaderList,
     peer: Peer,
     origin: Result<Option<String>, Answer>,
@@ -90,14 +92,14 @@ pub(super) fn admit(
         return Err(answer::bad_request(400, "This resource has no query", "unexpected_query"));
     }
     let token = bearer_token(headers).map_err(|problem| bearer_problem(policy, problem))?;
-    let caller = recognise(token, surroundings)?;
+    let caller = recognise(account, token, surroundings)?;
     let mut mcp = McpHeaders::read(headers)
         .map_err(|problem| answer::bad_request(400, format!("Invalid request: {problem}"), "ambiguous_header"))?;
     if endpoint == Endpoint::Permissions {
         // The question is not part of any session.
         mcp.session = None;
     }
-    check_session(token, &mcp, caller, surroundings)?;
+    check_session(account, token, &mcp, caller, surroundings)?;
     match method {
         _ if endpoint == Endpoint::Permissions => {}
         HttpMethod::Post => check_media(headers, policy)?,
@@ -157,9 +159,9 @@ fn bearer_problem(policy: &CompiledPolicy, problem: BearerProblem) -> Answer {
 }
 
 /// Looks at the token before anything is held for its sender, or finds what must be fetched first.
-fn recognise(token: &str, surroundings: &mut Surroundings<'_>) -> Result<Caller, Answer> {
+fn recognise(account: &mut Account, token: &str, surroundings: &mut Surroundings<'_>) -> Result<Caller, Answer> {
     let now = surroundings.now;
-    match verify(token, surroundings) {
+    match verify(account, token, surroundings) {
         Ok(_) => await_revocations(surroundings),
         Err(Refusal::UnknownKey(issuer)) if surroundings.keys.want_unknown_key(issuer, now) => {
             Ok(Caller::Expect(Awaited::Keys(issuer)))
@@ -167,7 +169,7 @@ fn recognise(token: &str, surroundings: &mut Surroundings<'_>) -> Result<Caller,
         Err(Refusal::NoKeys(issuer)) if surroundings.keys.is_fetch_coming(issuer, now) => {
             Ok(Caller::Expect(Awaited::Keys(issuer)))
         }
-        Err(refusal) => Err(refused(surroundings.policy, refusal)),
+        Err(refusal) => Err(refused(account, token, surroundings.policy, refusal)),
     }
 }
 
@@ -176,11 +178,12 @@ fn recognise(token: &str, surroundings: &mut Surroundings<'_>) -> Result<Caller,
 /// # Errors
 /// The refusal: a key that is still unknown stays so, and so do the revocations.
 pub(super) fn recognise_again(
+    account: &mut Account,
     token: &str,
     awaited: Awaited,
     surroundings: &mut Surroundings<'_>,
 ) -> Result<Caller, Answer> {
-    verify(token, surroundings).map_err(|refusal| refused(surroundings.policy, refusal))?;
+    identify_token(account, token, surroundings)?;
     match awaited {
         Awaited::Keys(_) => await_revocations(surroundings),
         Awaited::Revocations => check_revocations(surroundings).map(|()| Caller::Known),
@@ -192,13 +195,14 @@ pub(super) fn recognise_again(
 /// # Errors
 /// The answer that makes a client begin another one.
 pub(super) fn check_session(
+    account: &mut Account,
     token: &str,
     mcp: &McpHeaders,
     caller: Caller,
     surroundings: &mut Surroundings<'_>,
 ) -> Result<(), Answer> {
     if caller == Caller::Known && mcp.session.is_some() {
-        let principal = identify(token, surroundings)?;
+        let principal = identify(account, token, surroundings)?;
         session::open(mcp, &principal, surroundings)?;
     }
     Ok(())
@@ -222,12 +226,30 @@ fn check_revocations(surroundings: &Surroundings<'_>) -> Result<(), Answer> {
 ///
 /// # Errors
 /// The refusal.
-pub(super) fn identify(token: &str, surroundings: &mut Surroundings<'_>) -> Result<Rc<Principal>, Answer> {
-    let principal = verify(token, surroundings).map_err(|refusal| refused(surroundings.policy, refusal))?;
+pub(super) fn identify(
+    account: &mut Account,
+    token: &str,
+    surroundings: &mut Surroundings<'_>,
+) -> Result<Rc<Principal>, Answer> {
+    let principal = identify_token(account, token, surroundings)?;
     check_revocations(surroundings).map(|()| principal)
 }
 
-fn verify(token: &str, surroundings: &mut Surroundings<'_>) -> Result<Rc<Principal>, Refusal> {
+fn identify_token(
+    account: &mut Account,
+    token: &str,
+    surroundings: &mut Surroundings<'_>,
+) -> Result<Rc<Principal>, Answer> {
+    verify(account, token, surroundings).map_err(|refusal| refused(account, token, surroundings.policy, refusal))
+}
+
+fn verify(account: &mut Account, token: &str, surroundings: &mut Surroundings<'_>) -> Result<Rc<Principal>, Refusal> {
+    let principal = known(token, surroundings)?;
+    account.caller = Some(Rc::clone(&principal));
+    Ok(principal)
+}
+
+fn known(token: &str, surroundings: &mut Surroundings<'_>) -> Result<Rc<Principal>, Refusal> {
     let Surroundings { policy, keys, tokens, verifier, now, .. } = surroundings;
     if let Some(principal) = tokens.get(token, keys, *now) {
         return Ok(principal);
@@ -241,7 +263,8 @@ fn verify(token: &str, surroundings: &mut Surroundings<'_>) -> Result<Rc<Princip
     Ok(principal)
 }
 
-fn refused(policy: &CompiledPolicy, refusal: Refusal) -> Answer {
+fn refused(account: &mut Account, token: &str, policy: &CompiledPolicy, refusal: Refusal) -> Answer {
+    account.unverified = jwt::claimed(token);
     let error = match refusal {
         Refusal::NoKeys(_) => return answer::keys_unavailable(),
         Refusal::UnknownKey(_) => TokenError::KeyUnknown,

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::DecisionId;
 use super::Phase;
+use super::account::Account;
 use super::command::{Awaited, Command, Flow, Verdict};
 use crate::config::CompiledPolicy;
 use crate::http::LocalReply;
@@ -40,10 +41,17 @@ impl From<LocalReply> for Answer {
 
 impl Answer {
     /// Sends the answer and ends the exchange.
-    pub(super) fn send(self, id: DecisionId, origin: Option<&str>, commands: &mut Vec<Command>) -> (Phase, Flow) {
+    pub(super) fn send(
+        self,
+        account: &mut Account,
+        origin: Option<&str>,
+        commands: &mut Vec<Command>,
+    ) -> (Phase, Flow) {
         let Self { verdict, reply } = self;
+        account.decide(verdict, reply.details);
+        account.status = Some(reply.status);
         commands.push(Command::Decided { verdict, reason: reply.details });
-        let reply = reply.with_header(DECISION_HEADER, id.to_string());
+        let reply = reply.with_header(DECISION_HEADER, account.id.to_string());
         commands.push(Command::Reply(for_page(reply, origin)));
         (Phase::Closed, Flow::Hold)
     }

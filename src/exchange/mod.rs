@@ -15,9 +15,11 @@
 //! Nothing here calls the host, reads a clock or draws a random number, so every order of events can be tested. The
 //! only way to `Flow::Pass` a request leads through a [`crate::policy::Permit`]; an event out of phase denies.
 
+mod account;
 mod admit;
 mod answer;
 mod command;
+mod ending;
 mod event;
 mod hygiene;
 mod request;
@@ -26,15 +28,19 @@ mod session;
 mod view;
 
 pub use command::{Awaited, Command, Flow, HeaderEdits, Verdict};
+pub use ending::Ending;
 pub use event::Event;
 
 use std::fmt;
 
+use account::Account;
+
+use crate::audit::{Entry, Salt};
 use crate::config::CompiledPolicy;
 use crate::identity::{Definitions, Peer, Principal, RevocationFeed, Revoked};
 use crate::jwt::{KeyRing, SignatureVerifier, TokenCache};
 use crate::policy::Subject;
-use crate::units::UnixSeconds;
+use crate::units::{UnixMillis, UnixSeconds};
 
 /// What the answer to an exchange depends on besides its events.
 #[expect(missing_debug_implementations, reason = "a verifier has nothing to show")]
@@ -88,7 +94,7 @@ impl fmt::Display for DecisionId {
 /// The state of one exchange.
 #[derive(Debug)]
 pub struct Exchange {
-    id: DecisionId,
+    account: Account,
     phase: Phase,
 }
 
@@ -126,9 +132,9 @@ pub enum AnswerBody {
 }
 
 impl Exchange {
-    /// An exchange of which nothing is known yet.
-    pub const fn new(id: DecisionId) -> Self {
-        Self { id, phase: Phase::ExpectHeaders }
+    /// An exchange of which nothing is known yet. The salt is that of its record.
+    pub const fn new(id: DecisionId, salt: Salt) -> Self {
+        Self { account: Account::new(id, salt), phase: Phase::ExpectHeaders }
     }
 
     /// Takes in what happened; appends to `commands` what is to be done, in that order, and says whether the message
@@ -139,32 +145,33 @@ impl Exchange {
         surroundings: &mut Surroundings<'_>,
         commands: &mut Vec<Command>,
     ) -> Flow {
+        let account = &mut self.account;
         let phase = std::mem::replace(&mut self.phase, Phase::Closed);
         let (next, flow) = match (phase, event) {
             (Phase::ExpectHeaders, Event::RequestHeaders { headers, end_of_stream, peer }) => {
-                request::on_headers(self.id, &headers, peer, end_of_stream, surroundings, commands)
+                request::on_headers(account, &headers, peer, end_of_stream, surroundings, commands)
             }
             (Phase::ExpectBody(head), Event::RequestBody { buffered }) => {
-                request::on_body_progress(self.id, head, buffered, surroundings, commands)
+                request::on_body_progress(account, head, buffered, surroundings, commands)
             }
             (Phase::ExpectBody(head), Event::RequestComplete { body }) => {
-                request::on_complete(self.id, *head, body, surroundings, commands)
+                request::on_complete(account, *head, body, surroundings, commands)
             }
-            (Phase::ExpectBody(head), Event::Settled) => request::on_settled(self.id, *head, surroundings, commands),
+            (Phase::ExpectBody(head), Event::Settled) => request::on_settled(account, *head, surroundings, commands),
             (Phase::Forwarded(forwarded), Event::ResponseHeaders { headers, end_of_stream }) => {
-                response::on_headers(self.id, forwarded, &headers, end_of_stream, surroundings, commands)
+                response::on_headers(account, forwarded, &headers, end_of_stream, surroundings, commands)
             }
             (Phase::Holding(holding), Event::ResponseBody { buffered }) => {
-                response::on_body_progress(self.id, holding, buffered, commands)
+                response::on_body_progress(account, holding, buffered, commands)
             }
             (Phase::Holding(holding), Event::ResponseComplete { body }) => {
-                response::on_complete(self.id, &holding, body, surroundings, commands)
+                response::on_complete(account, &holding, body, surroundings, commands)
             }
             (Phase::Streaming(streaming), Event::ResponseChunk { bytes, end_of_stream }) => {
-                response::on_chunk(streaming, bytes, end_of_stream, surroundings, commands)
+                response::on_chunk(account, streaming, bytes, end_of_stream, surroundings, commands)
             }
             (Phase::Streaming(streaming), Event::TimePassed) => {
-                response::on_time_passed(streaming, surroundings, commands)
+                response::on_time_passed(account, streaming, surroundings, commands)
             }
             // It ended, or was cut off, before its time.
             (phase, Event::TimePassed) => (phase, Flow::Hold),
@@ -173,30 +180,37 @@ impl Exchange {
                 phase @ (Phase::Forwarded(_) | Phase::Holding(_) | Phase::Streaming(_) | Phase::Answered),
                 Event::RequestBody { .. } | Event::RequestComplete { .. },
             ) => (phase, Flow::Pass),
+            // It is read for the record as it passes.
+            (Phase::Answered, Event::ResponseChunk { bytes, .. }) => {
+                account.read_answer(bytes);
+                (Phase::Answered, Flow::Pass)
+            }
             // What was looked at passes, and so does the answer of the gateway or of the proxy itself.
             (
                 phase @ (Phase::Answered | Phase::Closed),
                 Event::ResponseBody { .. } | Event::ResponseComplete { .. } | Event::ResponseChunk { .. },
             ) => (phase, Flow::Pass),
             // The answer is the gateway's or the proxy's own, and the request's last word: nothing can be forwarded now.
-            (Phase::ExpectHeaders | Phase::ExpectBody(_) | Phase::Closed, Event::ResponseHeaders { .. }) => {
+            (Phase::ExpectHeaders | Phase::ExpectBody(_) | Phase::Closed, Event::ResponseHeaders { headers, .. }) => {
+                account.note_status(&headers);
                 (Phase::Closed, Flow::Pass)
             }
             // Waiting is over for another reason.
             (phase, Event::Settled) if !matches!(phase, Phase::ExpectHeaders) => (phase, Flow::Hold),
             (Phase::Closed, _) => (Phase::Closed, Flow::Hold),
             (Phase::Finished, _) => (Phase::Finished, Flow::Hold),
-            (Phase::ExpectHeaders | Phase::ExpectBody(_), _) => request::refuse_broken_host(self.id, commands),
+            (Phase::ExpectHeaders | Phase::ExpectBody(_), _) => request::refuse_broken_host(account, commands),
             // Nothing of the answer has been sent yet: it cannot be read, so it cannot be passed on.
-            (Phase::Forwarded(_) | Phase::Holding(_), _) => response::refuse_broken_host(self.id, commands),
-            (Phase::Streaming(_) | Phase::Answered, _) => response::cut_off_by_broken_host(commands),
+            (Phase::Forwarded(_) | Phase::Holding(_), _) => response::refuse_broken_host(account, commands),
+            (Phase::Streaming(_) | Phase::Answered, _) => response::cut_off_by_broken_host(account, commands),
         };
         self.phase = next;
         flow
     }
 
-    /// Ends the exchange, because the host did not carry out a command and the adapter has answered for it.
-    pub fn abandon(&mut self) {
+    /// Ends the exchange, because the adapter has answered for it or cut it off; `reason` is a stable code.
+    pub fn abandon(&mut self, reason: &'static str) {
+        self.account.fail(reason);
         self.phase = match self.phase {
             // Nothing more of the answer may pass, not even if the adapter's own does not come through either.
             Phase::Holding(_) | Phase::Streaming(_) | Phase::Finished => Phase::Finished,
@@ -217,10 +231,11 @@ impl Exchange {
     }
 
     /// How the body of the answer is to be reported.
-    pub const fn answer_body(&self) -> AnswerBody {
+    pub fn answer_body(&self) -> AnswerBody {
         match self.phase {
             Phase::Holding(_) => AnswerBody::Whole,
             Phase::Streaming(_) => AnswerBody::InChunks,
+            Phase::Answered if self.account.reads_answer() => AnswerBody::InChunks,
             Phase::Answered | Phase::Closed => AnswerBody::Unread,
             // No body comes before its headers.
             Phase::ExpectHeaders | Phase::ExpectBody(_) | Phase::Forwarded(_) | Phase::Finished => AnswerBody::Withheld,
@@ -229,6 +244,18 @@ impl Exchange {
 
     /// The id of the decision about this exchange.
     pub const fn id(&self) -> DecisionId {
-        self.id
+        self.account.id
+    }
+
+    /// The record of a request that was let through just now, in case that there is never another one; `None` if it was
+    /// not let through.
+    pub fn provisional(&self, started: UnixMillis, now: UnixMillis) -> Option<Entry<'_>> {
+        self.account.is_allowed().then(|| self.account.provisional(started, now))
+    }
+
+    /// The record of the exchange, which has ended.
+    pub fn conclude<'a>(&'a mut self, ending: &'a Ending, policy: &'a CompiledPolicy) -> Entry<'a> {
+        let outcome = self.account.take_outcome();
+        self.account.conclude(ending, policy, outcome)
     }
 }

@@ -6,68 +6,73 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
+use super::account::Account;
 use super::admit::{self, Caller, Endpoint, Head, HttpMethod};
 use super::answer::{self, DECISION_HEADER};
 use super::command::{Command, Flow, HeaderEdits, Verdict};
 use super::response::{Asked, Forwarded};
 use super::session::{self, SESSION_HEADER};
-use super::{DecisionId, Phase, Surroundings};
+use super::{Phase, Surroundings};
+use crate::config::CompiledPolicy;
 use crate::http::HeaderList;
 use crate::identity::{Peer, Principal};
 use crate::limits;
 use crate::mcp::{Body, Call, McpHeaders, call_arguments, classify};
-use crate::policy::{AccessRequest, Decision, Effort, Permit, decide, visibility};
+use crate::policy::{AccessRequest, Decision, Effort, Permit, Subject, decide, visibility};
 
 pub(super) fn on_headers(
-    id: DecisionId,
+    account: &mut Account,
     headers: &HeaderList,
     peer: Peer,
     end_of_stream: bool,
     surroundings: &mut Surroundings<'_>,
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
+    account.note_headers(headers);
     let page = admit::page_origin(headers, surroundings.policy);
     let origin = page.as_ref().ok().cloned().flatten();
-    let head = match admit::admit(headers, peer, page, surroundings) {
+    let head = match admit::admit(account, headers, peer, page, surroundings) {
         Ok(head) => head,
-        Err(answer) => return answer.send(id, origin.as_deref(), commands),
+        Err(answer) => return answer.send(account, origin.as_deref(), commands),
     };
     if let Caller::Expect(awaited) = head.caller {
         commands.push(Command::Await(awaited));
     }
     if end_of_stream {
-        return on_complete(id, head, b"", surroundings, commands);
+        return on_complete(account, head, b"", surroundings, commands);
     }
     (Phase::ExpectBody(Box::new(head)), Flow::Hold)
 }
 
 pub(super) fn on_body_progress(
-    id: DecisionId,
+    account: &mut Account,
     head: Box<Head>,
     buffered: usize,
     surroundings: &Surroundings<'_>,
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
+    account.request_bytes = buffered;
     match check_size(&head, buffered, surroundings) {
         Ok(()) => (Phase::ExpectBody(head), Flow::Hold),
-        Err(answer) => answer.send(id, head.origin.as_deref(), commands),
+        Err(answer) => answer.send(account, head.origin.as_deref(), commands),
     }
 }
 
 pub(super) fn on_complete(
-    id: DecisionId,
+    account: &mut Account,
     head: Head,
     bytes: &[u8],
     surroundings: &mut Surroundings<'_>,
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
+    account.request_bytes = bytes.len();
     if let Err(answer) = check_size(&head, bytes.len(), surroundings) {
-        return answer.send(id, head.origin.as_deref(), commands);
+        return answer.send(account, head.origin.as_deref(), commands);
     }
     match head.caller {
         Caller::Known => {
-            let judged = judge(id, surroundings, &head, bytes);
-            finish(id, judged, head, commands)
+            let judged = judge(account, surroundings, &head, bytes);
+            finish(account, judged, head, commands)
         }
         // The proxy holds the body meanwhile.
         Caller::Expect(_) => (Phase::ExpectBody(Box::new(head)), Flow::Hold),
@@ -84,18 +89,19 @@ fn check_size(head: &Head, bytes: usize, surroundings: &Surroundings<'_>) -> Res
 }
 
 pub(super) fn on_settled(
-    id: DecisionId,
+    account: &mut Account,
     mut head: Head,
     surroundings: &mut Surroundings<'_>,
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
     if let Caller::Expect(awaited) = head.caller {
-        let recognised = admit::recognise_again(&head.token, awaited, surroundings);
-        let checked = recognised
-            .and_then(|caller| admit::check_session(&head.token, &head.mcp, caller, surroundings).map(|()| caller));
+        let recognised = admit::recognise_again(account, &head.token, awaited, surroundings);
+        let checked = recognised.and_then(|caller| {
+            admit::check_session(account, &head.token, &head.mcp, caller, surroundings).map(|()| caller)
+        });
         head.caller = match checked {
             Ok(caller) => caller,
-            Err(answer) => return answer.send(id, head.origin.as_deref(), commands),
+            Err(answer) => return answer.send(account, head.origin.as_deref(), commands),
         };
         if let Caller::Expect(next) = head.caller {
             commands.push(Command::Await(next));
@@ -105,8 +111,8 @@ pub(super) fn on_settled(
 }
 
 /// The host does not do what the decision depends on.
-pub(super) fn refuse_broken_host(id: DecisionId, commands: &mut Vec<Command>) -> (Phase, Flow) {
-    answer::unavailable("The gateway cannot read this request", "host_failure", None).send(id, None, commands)
+pub(super) fn refuse_broken_host(account: &mut Account, commands: &mut Vec<Command>) -> (Phase, Flow) {
+    answer::unavailable("The gateway cannot read this request", "host_failure", None).send(account, None, commands)
 }
 
 /// Who may pass, and in which words the upstream learns who it is.
@@ -119,16 +125,17 @@ struct Judged {
 }
 
 fn finish(
-    id: DecisionId,
+    account: &mut Account,
     judged: Result<Judged, answer::Answer>,
     head: Head,
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
     match judged {
-        Err(answer) => answer.send(id, head.origin.as_deref(), commands),
+        Err(answer) => answer.send(account, head.origin.as_deref(), commands),
         Ok(Judged { permit, principal, asked, mut edits, session }) => {
             edits.remove.extend(head.unwanted);
             commands.push(Command::EditRequestHeaders(edits));
+            account.decide(Verdict::Allow, "permitted");
             commands.push(Command::Decided { verdict: Verdict::Allow, reason: "permitted" });
             let Head { origin, peer, .. } = head;
             let forwarded = Forwarded { _permit: permit, origin, principal, peer, asked, session };
@@ -138,25 +145,17 @@ fn finish(
 }
 
 fn judge(
-    id: DecisionId,
+    account: &mut Account,
     surroundings: &mut Surroundings<'_>,
     head: &Head,
     bytes: &[u8],
 ) -> Result<Judged, answer::Answer> {
     // Again: the body may have taken its time, and the token expired or lost its key meanwhile.
-    let principal = admit::identify(&head.token, surroundings)?;
+    let principal = admit::identify(account, &head.token, surroundings)?;
     let session = session::open(&head.mcp, &principal, surroundings)?;
     let policy = surroundings.policy;
     if head.endpoint == Endpoint::Permissions {
-        let subject = surroundings.subject(&principal, &head.peer);
-        let nothing = AccessRequest { subject, calls: &[], arguments: &|_| None };
-        return Err(match decide(&policy.rules, &policy.directory, nothing) {
-            // Whoever holds a token that was cut off learns nothing with it.
-            Decision::Deny { denial, .. } if denial.is_token_revoked() => {
-                answer::denied(policy, id, &denial, &[], None)
-            }
-            Decision::Permit(_) | Decision::Deny { .. } => answer::permissions(policy, subject),
-        });
+        return Err(permissions(account, policy, surroundings.subject(&principal, &head.peer)));
     }
     let calls = match head.method {
         HttpMethod::Post => {
@@ -181,11 +180,12 @@ fn judge(
     let request = AccessRequest { subject, calls: &calls, arguments: &arguments };
     match decide(&policy.rules, &policy.directory, request) {
         Decision::Permit(permit) => {
+            account.note_calls(&calls, 0, &arguments, policy);
             let Some(set) = principal.identity_headers(&policy.directory) else {
-                return Err(answer::identity_too_long(id, calls.first().and_then(|call| call.id)));
+                return Err(answer::identity_too_long(account.id, calls.first().and_then(|call| call.id)));
             };
             let mut edits = HeaderEdits { set, ..HeaderEdits::default() };
-            edits.set.push((DECISION_HEADER, id.to_string()));
+            edits.set.push((DECISION_HEADER, account.id.to_string()));
             edits.set.extend(session.iter().map(|session| (SESSION_HEADER, session.upstream_id.clone())));
             // What comes back may have to be read.
             edits.set.push(("accept-encoding", "identity".to_owned()));
@@ -194,6 +194,8 @@ fn judge(
             Ok(Judged { permit, principal: Rc::clone(&principal), asked: Asked::of(&calls), edits, session })
         }
         Decision::Deny { call, denial } => {
+            account.note_calls(&calls, call, &arguments, policy);
+            account.note_denial(&denial);
             let call = calls.get(call);
             // A token that was cut off is told so whatever it asks for: its client must get another one.
             if policy.conceals
@@ -205,8 +207,20 @@ fn judge(
                 return Err(answer);
             }
             let granted: Vec<&str> = principal.token().scopes().collect();
-            Err(answer::denied(policy, id, &denial, &granted, call.and_then(|call| call.id)))
+            Err(answer::denied(policy, account.id, &denial, &granted, call.and_then(|call| call.id)))
         }
+    }
+}
+
+/// What the caller may do. Whoever holds a token that was cut off learns nothing with it.
+fn permissions(account: &mut Account, policy: &CompiledPolicy, subject: Subject<'_>) -> answer::Answer {
+    let nothing = AccessRequest { subject, calls: &[], arguments: &|_| None };
+    match decide(&policy.rules, &policy.directory, nothing) {
+        Decision::Deny { denial, .. } if denial.is_token_revoked() => {
+            account.note_denial(&denial);
+            answer::denied(policy, account.id, &denial, &[], None)
+        }
+        Decision::Permit(_) | Decision::Deny { .. } => answer::permissions(policy, subject),
     }
 }
 

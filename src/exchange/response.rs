@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
+use super::account::Account;
 use super::answer::{CORS_EXPOSED, DECISION_HEADER, for_page};
 use super::command::{Command, Flow, HeaderEdits};
 use super::hygiene::unwanted_in_answer;
@@ -94,7 +95,7 @@ enum Treatment {
 }
 
 pub(super) fn on_headers(
-    id: DecisionId,
+    account: &mut Account,
     forwarded: Box<Forwarded>,
     headers: &HeaderList,
     end_of_stream: bool,
@@ -104,12 +105,13 @@ pub(super) fn on_headers(
     // The upstream trusts the gateway, so its 401 or 407 is a fault of the set-up. Its challenge would send the client,
     // with its credentials, to an authorization server that the gateway does not know. MCP has no upgrades, and no
     // redirects either: one would send the client, with token and body, past the gateway.
+    account.note_status(headers);
     let status = headers.value(":status").unwrap_or_default();
     let sends_elsewhere = status.starts_with('3') && headers.contains("location");
     if matches!(status, "101" | "401" | "407") || sends_elsewhere {
         commands.push(Command::UpstreamRefused);
         let text = "The MCP server did not accept the gateway's request";
-        return refuse(id, &forwarded, text, "upstream_refused", commands);
+        return refuse(account, &forwarded, text, "upstream_refused", commands);
     }
     let treatment = if end_of_stream {
         Treatment::Pass
@@ -118,7 +120,7 @@ pub(super) fn on_headers(
             Ok(treatment) => treatment,
             Err(Unsuitable { text, reason }) => {
                 commands.push(Command::Withheld { what: reason, count: 1 });
-                return refuse(id, &forwarded, text, reason, commands);
+                return refuse(account, &forwarded, text, reason, commands);
             }
         }
     };
@@ -126,7 +128,7 @@ pub(super) fn on_headers(
     if let Err(problem) = session::on_answer(&forwarded.session, headers, surroundings, &mut edits) {
         commands.push(Command::UpstreamUnusable { reason: problem.reason, remedy: problem.remedy });
         let text = "The session with the MCP server cannot be secured";
-        return refuse(id, &forwarded, text, problem.reason, commands);
+        return refuse(account, &forwarded, text, problem.reason, commands);
     }
     if treatment == Treatment::Hold && matches!(media_type(headers), MediaType::Other) {
         // What comes out is JSON, the upstream's own or in its place.
@@ -143,6 +145,11 @@ pub(super) fn on_headers(
     }
     if !edits.is_empty() {
         commands.push(Command::EditResponseHeaders(edits));
+    }
+    if let (Some(audit), Some(id), true) =
+        (&surroundings.policy.audit, &forwarded.asked.id, is_readable(headers, treatment))
+    {
+        account.watch_answer(audit, id);
     }
     match treatment {
         Treatment::Pass => (Phase::Answered, Flow::Pass),
@@ -196,18 +203,29 @@ fn treatment(
             });
         }
     };
-    let is_plain = match headers.single("content-encoding") {
-        Single::Absent => true,
-        Single::Value(encoding) => encoding.eq_ignore_ascii_case("identity"),
-        Single::Ambiguous => false,
-    };
-    if treatment != Treatment::Pass && !is_plain {
+    if treatment != Treatment::Pass && !is_plain(headers) {
         return Err(Unsuitable {
             text: "The MCP server has compressed an answer that it was asked not to compress",
             reason: "answer_encoded",
         });
     }
     Ok(treatment)
+}
+
+fn is_plain(headers: &HeaderList) -> bool {
+    match headers.single("content-encoding") {
+        Single::Absent => true,
+        Single::Value(encoding) => encoding.eq_ignore_ascii_case("identity"),
+        Single::Ambiguous => false,
+    }
+}
+
+/// Whether a record can say what the answer is.
+fn is_readable(headers: &HeaderList, treatment: Treatment) -> bool {
+    match treatment {
+        Treatment::Hold | Treatment::Stream => true,
+        Treatment::Pass => matches!(media_type(headers), MediaType::Json) && is_plain(headers),
+    }
 }
 
 fn is_success(headers: &HeaderList) -> bool {
@@ -245,20 +263,20 @@ fn media_type(headers: &HeaderList) -> MediaType {
 
 /// More of a list arrived.
 pub(super) fn on_body_progress(
-    id: DecisionId,
+    account: &mut Account,
     holding: Box<Holding>,
     buffered: usize,
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
     if buffered > limits::MAX_LIST_BYTES {
-        return too_large(id, &holding.forwarded, commands);
+        return too_large(account, &holding.forwarded, commands);
     }
     (Phase::Holding(holding), Flow::Hold)
 }
 
 /// A list is complete: its headers are still held, so it can be refused.
 pub(super) fn on_complete(
-    id: DecisionId,
+    account: &mut Account,
     holding: &Holding,
     body: &[u8],
     surroundings: &mut Surroundings<'_>,
@@ -266,7 +284,7 @@ pub(super) fn on_complete(
 ) -> (Phase, Flow) {
     let Holding { forwarded, is_success } = holding;
     if body.len() > limits::MAX_LIST_BYTES {
-        return too_large(id, forwarded, commands);
+        return too_large(account, forwarded, commands);
     }
     if body.is_empty() {
         return (Phase::Finished, Flow::Pass);
@@ -274,6 +292,8 @@ pub(super) fn on_complete(
     let mut view = CallerView::new(forwarded, surroundings);
     let reviewed = review(body, &mut view);
     let hidden = view.hidden;
+    account.hidden = hidden;
+    account.read_answer(body);
     if hidden > 0 {
         commands.push(Command::Withheld { what: "element", count: hidden });
     }
@@ -284,24 +304,25 @@ pub(super) fn on_complete(
             commands.push(Command::Withheld { what: "answer_unreadable", count: 1 });
             let text = "The answer of the MCP server cannot be read";
             if *is_success {
-                return refuse(id, forwarded, text, "answer_unreadable", commands);
+                return refuse(account, forwarded, text, "answer_unreadable", commands);
             }
             // Clients go by the status: 404 makes them begin a new session. The gateway's words take the place of the
             // upstream's.
-            let error = bad_gateway(id, forwarded.asked.id.as_deref(), text, "answer_unreadable");
+            let error = bad_gateway(account.id, forwarded.asked.id.as_deref(), text, "answer_unreadable");
             commands.push(Command::ReplaceResponseBody(error.body));
         }
     }
     (Phase::Finished, Flow::Pass)
 }
 
-fn too_large(id: DecisionId, forwarded: &Forwarded, commands: &mut Vec<Command>) -> (Phase, Flow) {
+fn too_large(account: &mut Account, forwarded: &Forwarded, commands: &mut Vec<Command>) -> (Phase, Flow) {
     commands.push(Command::Withheld { what: "answer_too_large", count: 1 });
-    refuse(id, forwarded, "The list of the MCP server is too large to be filtered", "answer_too_large", commands)
+    refuse(account, forwarded, "The list of the MCP server is too large to be filtered", "answer_too_large", commands)
 }
 
 /// The next part of an event stream arrived.
 pub(super) fn on_chunk(
+    account: &mut Account,
     mut streaming: Box<Streaming>,
     bytes: &[u8],
     end_of_stream: bool,
@@ -309,14 +330,20 @@ pub(super) fn on_chunk(
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
     if let Some(reason) = why_to_end(&streaming.forwarded, surroundings) {
-        return cut_off(reason, commands);
+        return cut_off(account, reason, commands);
     }
     let Streaming { forwarded, events } = &mut *streaming;
     let mut view = CallerView::new(forwarded, surroundings);
     let (mut unreadable, mut refused) = (0_usize, 0_usize);
     let mut edit = |data: &[u8]| match review(data, &mut view) {
-        Ok(Reviewed::Unchanged) => Edit::Keep,
-        Ok(Reviewed::Changed(data)) => Edit::Replace(data),
+        Ok(Reviewed::Unchanged) => {
+            account.read_message(data);
+            Edit::Keep
+        }
+        Ok(Reviewed::Changed(data)) => {
+            account.read_message(&data);
+            Edit::Replace(data)
+        }
         Ok(Reviewed::Nothing) => {
             refused = refused.saturating_add(1);
             Edit::Drop
@@ -329,6 +356,7 @@ pub(super) fn on_chunk(
     let mut out = Vec::with_capacity(bytes.len());
     let fed = events.feed(bytes, &mut edit, &mut out);
     let hidden = view.hidden;
+    account.hidden = account.hidden.saturating_add(hidden).saturating_add(refused).saturating_add(unreadable);
     for (what, count) in [("element", hidden), ("message", refused), ("event_unreadable", unreadable)] {
         if count > 0 {
             commands.push(Command::Withheld { what, count });
@@ -336,7 +364,7 @@ pub(super) fn on_chunk(
     }
     if fed.is_err() {
         commands.push(Command::Withheld { what: "event_too_large", count: 1 });
-        return cut_off("event_too_large", commands);
+        return cut_off(account, "event_too_large", commands);
     }
     if out != bytes {
         commands.push(Command::ReplaceResponseBody(out));
@@ -346,12 +374,13 @@ pub(super) fn on_chunk(
 
 /// Ends an event stream that may not go on.
 pub(super) fn on_time_passed(
+    account: &mut Account,
     streaming: Box<Streaming>,
     surroundings: &Surroundings<'_>,
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
     match why_to_end(&streaming.forwarded, surroundings) {
-        Some(reason) => cut_off(reason, commands),
+        Some(reason) => cut_off(account, reason, commands),
         None => {
             commands.push(watch(&streaming.forwarded, surroundings));
             (Phase::Streaming(streaming), Flow::Pass)
@@ -376,31 +405,40 @@ fn why_to_end(forwarded: &Forwarded, surroundings: &Surroundings<'_>) -> Option<
     is_cut_off.then_some("not_permitted")
 }
 
-fn cut_off(reason: &'static str, commands: &mut Vec<Command>) -> (Phase, Flow) {
+fn cut_off(account: &mut Account, reason: &'static str, commands: &mut Vec<Command>) -> (Phase, Flow) {
+    account.cut_off = Some(reason);
     commands.push(Command::CutOff { reason });
     (Phase::Finished, Flow::Hold)
 }
 
 /// The host does not do what the rest of a stream depends on.
-pub(super) fn cut_off_by_broken_host(commands: &mut Vec<Command>) -> (Phase, Flow) {
-    cut_off("host_failure", commands)
+pub(super) fn cut_off_by_broken_host(account: &mut Account, commands: &mut Vec<Command>) -> (Phase, Flow) {
+    cut_off(account, "host_failure", commands)
 }
 
 /// The answer of the upstream cannot be read.
-pub(super) fn refuse_broken_host(id: DecisionId, commands: &mut Vec<Command>) -> (Phase, Flow) {
-    commands.push(Command::Reply(bad_gateway(id, None, "The answer of the MCP server cannot be read", "host_failure")));
+pub(super) fn refuse_broken_host(account: &mut Account, commands: &mut Vec<Command>) -> (Phase, Flow) {
+    account.cut_off = Some("host_failure");
+    commands.push(Command::Reply(bad_gateway(
+        account.id,
+        None,
+        "The answer of the MCP server cannot be read",
+        "host_failure",
+    )));
     (Phase::Finished, Flow::Hold)
 }
 
 /// Answers in place of the upstream, none of whose bytes has been sent.
 fn refuse(
-    id: DecisionId,
+    account: &mut Account,
     forwarded: &Forwarded,
     text: &str,
     reason: &'static str,
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
-    let reply = bad_gateway(id, forwarded.asked.id.as_deref(), text, reason);
+    account.cut_off = Some(reason);
+    let reply = bad_gateway(account.id, forwarded.asked.id.as_deref(), text, reason);
+    account.status = Some(reply.status);
     commands.push(Command::Reply(for_page(reply, forwarded.origin.as_deref())));
     (Phase::Finished, Flow::Hold)
 }

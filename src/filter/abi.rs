@@ -72,6 +72,7 @@ unsafe extern "C" {
         value_size: usize,
     ) -> u32;
     fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
     fn proxy_get_shared_data(
         key: *const u8,
         key_size: usize,
@@ -217,6 +218,12 @@ pub(super) fn add_header(map: Map, name: &str, value: &str) -> Result<(), HostEr
 pub(super) fn property(path: &str) -> Result<Vec<u8>, HostError> {
     // SAFETY: pointer and length describe `path`; the host writes pointer and size to valid places.
     taken(|data, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) })
+}
+
+/// Puts a value where access loggers and later filters find it, as `wasm.` and the name in the filter state.
+pub(super) fn set_property(name: &str, value: &[u8]) -> Result<(), HostError> {
+    // SAFETY: pointers and lengths describe `name` and `value`, which outlive the call.
+    check(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
 }
 
 /// The value and the number to change it by with [`set_shared_data`].

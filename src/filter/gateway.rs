@@ -2,12 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Weak;
+use std::rc::{Rc, Weak};
 
 use super::abi::{self, HostError};
 use super::kept_lists;
 use super::stream::Request;
+use super::trail::Trail;
 use super::verifier::Verifier;
+use crate::audit::Salt;
 use crate::config::{CompiledPolicy, RevocationSource};
 use crate::exchange::{Awaited, DecisionId, Surroundings};
 use crate::identity::{Definitions, Principal, RevocationFeed};
@@ -35,6 +37,8 @@ pub(super) struct Gateway {
     told: RefCell<BTreeSet<&'static str>>,
     /// Bytes of unfinished events in all streams.
     held: Cell<usize>,
+    /// Where records go.
+    pub(super) trail: Rc<Trail>,
     ids: Ids,
 }
 
@@ -58,7 +62,7 @@ struct Ids {
 }
 
 impl Gateway {
-    pub(super) fn new(policy: CompiledPolicy) -> Self {
+    pub(super) fn new(policy: CompiledPolicy, trail: Rc<Trail>) -> Self {
         let state = State {
             keys: KeyRing::new(policy.key_sources.iter().map(|(source, _)| spread(source))),
             tokens: TokenCache::new(),
@@ -73,6 +77,7 @@ impl Gateway {
             root_is_called: Cell::new(false),
             told: RefCell::default(),
             held: Cell::new(0),
+            trail,
             // Ids that repeat after a restart are better than no service: nothing is decided by them.
             ids: Ids { worker: abi::random().unwrap_or_default(), next: Cell::new(0) },
             policy,
@@ -84,6 +89,12 @@ impl Gateway {
         let next = self.ids.next.get();
         self.ids.next.set(next.wrapping_add(1));
         DecisionId::new(u128::from(self.ids.worker) << 64 | u128::from(next))
+    }
+
+    /// A salt for the record of the next exchange. Where there are no records, or no random bits, it is no secret.
+    pub(super) fn next_salt(&self) -> Salt {
+        let half = || if self.policy.audit.is_some() { abi::random().unwrap_or_default() } else { 0 };
+        Salt::new(u128::from(half()) << 64 | u128::from(half()))
     }
 
     /// Runs `work` with the state that decisions depend on; `None` when it is in use, which a callback of the host

@@ -1,10 +1,10 @@
 //! The host in the filter's own terms.
 
 use super::abi::{self, HostError, Map};
-use crate::exchange::HeaderEdits;
+use crate::exchange::{Ending, HeaderEdits};
 use crate::http::{HeaderList, LocalReply};
 use crate::identity::Peer;
-use crate::units::UnixSeconds;
+use crate::units::UnixMillis;
 
 /// Log levels of the host.
 #[derive(Clone, Copy, Debug)]
@@ -21,8 +21,27 @@ pub(super) fn log(level: Level, line: &str) {
     abi::log(level as u32, &escaped);
 }
 
-pub(super) fn now() -> Result<UnixSeconds, HostError> {
-    abi::current_time_nanoseconds().map(|nanoseconds| UnixSeconds::new(nanoseconds / 1_000_000_000))
+pub(super) fn now() -> Result<UnixMillis, HostError> {
+    abi::current_time_nanoseconds().map(|nanoseconds| UnixMillis::new(nanoseconds / 1_000_000))
+}
+
+/// How a stream has ended, as far as the host alone knows it. To be asked when it has.
+pub(super) fn ending(started: UnixMillis, at: UnixMillis, is_partial: bool) -> Ending {
+    let number = |path: &str| {
+        let bytes = abi::property(path).ok()?;
+        Some(u64::from_le_bytes(*bytes.first_chunk::<8>()?))
+    };
+    let text = |path: &str| abi::property(path).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let address = text("source\0address").and_then(|address| Peer::parse_address(&address));
+    Ending {
+        started,
+        at,
+        status: number("response\0code").and_then(|code| u16::try_from(code).ok()).filter(|code| *code != 0),
+        is_partial,
+        details: text("response\0code_details").unwrap_or_default(),
+        flags: number("response\0flags").unwrap_or_default(),
+        source: address.map(|address| address.to_string()),
+    }
 }
 
 pub(super) fn headers(map: Map) -> Result<HeaderList, HostError> {

@@ -13,6 +13,7 @@ mod poller;
 mod root;
 mod shared_documents;
 mod stream;
+mod trail;
 mod verifier;
 
 use proxy_wasm::types::LogLevel;

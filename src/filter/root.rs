@@ -1,22 +1,23 @@
 //! The root context: takes in a policy, and keeps what requests are judged by fresh.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::{Rc, Weak};
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
-use super::abi::{self, Buffer};
+use super::abi::{self, Buffer, Map};
 use super::gateway::Gateway;
 use super::host::{self, Level};
 use super::poller::Poller;
 use super::stream::{Request, Stream, Unconfigured};
+use super::trail::{self, Trail};
 use crate::config::{CompiledPolicy, RevocationSource};
 use crate::exchange::Awaited;
 use crate::limits;
 use crate::session::SessionKeys;
-use crate::units::UnixSeconds;
+use crate::units::{UnixMillis, UnixSeconds};
 
 /// Time between two looks at the documents when nobody waits for them.
 const TICK_MS: u32 = 1000;
@@ -37,6 +38,8 @@ pub(super) struct Root {
 struct Active {
     gateway: Rc<Gateway>,
     poller: Poller,
+    /// Calls to the anchor of the audit trail that are under way.
+    anchoring: BTreeSet<u32>,
 }
 
 impl Root {
@@ -86,16 +89,27 @@ impl Root {
 
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize, _: usize) {
-        let Some(Active { gateway, poller }) = &mut self.active else { return };
-        let Ok(now) = host::now() else { return };
+        let Some(Active { gateway, poller, anchoring }) = &mut self.active else { return };
+        if anchoring.remove(&token) {
+            if let Some(endpoint) = gateway.policy.audit.as_ref().and_then(|audit| audit.anchor.as_ref()) {
+                // The host reports a connection that broke as an answer without headers.
+                let answer = if headers == 0 { None } else { host::headers(Map::CalloutHeaders).ok() };
+                trail::anchored(endpoint, answer.as_ref().and_then(|answer| answer.value(":status")));
+            }
+            return;
+        }
+        let Ok(now) = host::now().map(UnixMillis::seconds) else { return };
         let settled = poller.answered(gateway, token, headers, body_size, now);
         self.settle(settled.into_iter().collect());
     }
 
     /// Another policy has come, or the worker ends.
     fn on_done(&mut self) -> bool {
-        if let Some(Active { gateway, poller }) = &self.active {
+        if let Some(Active { gateway, poller, .. }) = &self.active {
             poller.release(gateway);
+            if let Some(audit) = &gateway.policy.audit {
+                gateway.trail.close(audit, self.context_id, host::now().unwrap_or_default());
+            }
         }
         true
     }
@@ -114,25 +128,33 @@ impl RootContext for Root {
                 return false;
             }
         };
+        let now = host::now().unwrap_or_default();
         let policy = match CompiledPolicy::from_json(&document, &|name| std::env::var(name).ok()) {
             Ok(policy) => policy,
             Err(error) => {
                 host::log(Level::Error, &format!("toolgate: {error}"));
+                Trail::policy_refused(&document, &error, now);
                 return false;
             }
         };
+        let trail = Trail::of(policy.resource.as_str(), now);
+        trail.policy_loaded(document, &policy, self.context_id, now);
         let poller = Poller::new();
-        let gateway = Rc::new(Gateway::new(policy));
+        let gateway = Rc::new(Gateway::new(policy, trail));
         report(&gateway, &poller);
-        self.active = Some(Active { gateway, poller });
+        self.active = Some(Active { gateway, poller, anchoring: BTreeSet::new() });
         // The first look comes at once, so that keys are there before requests are.
         Self::tick_every(1);
         true
     }
 
     fn on_tick(&mut self) {
-        let Some(Active { gateway, poller }) = &mut self.active else { return };
-        let Ok(now) = host::now() else { return };
+        let Some(Active { gateway, poller, anchoring }) = &mut self.active else { return };
+        let Ok(at) = host::now() else { return };
+        let now = at.seconds();
+        if let Some(audit) = &gateway.policy.audit {
+            anchoring.extend(gateway.trail.look_after(audit, at));
+        }
         gateway.root_came();
         let settled = poller.refresh(gateway, now);
         let is_hurried = gateway.has_waiting() || poller.is_polling();
@@ -160,6 +182,13 @@ fn sessions(keys: &SessionKeys) -> String {
     format!("bound to callers by key {} for {}", keys.ids().collect::<Vec<_>>().join(", "), keys.max_age())
 }
 
+fn records(policy: &CompiledPolicy) -> String {
+    match &policy.audit {
+        None => "OFF".to_owned(),
+        Some(audit) => format!("sealed by key {} in wasm.toolgate.audit", audit.key().id()),
+    }
+}
+
 /// Says at load which controls are active, and how each of them fails.
 fn report(gateway: &Gateway, poller: &Poller) {
     let policy = &gateway.policy;
@@ -168,7 +197,7 @@ fn report(gateway: &Gateway, poller: &Poller) {
         &format!(
             "toolgate {version}: policy sha256:{digest} for {resource}; revisions {revisions}; {issuers} issuers; \
              {rules} rules, anything else denied; token {token} upstream; sessions {sessions}; signatures by {verifier}; keys {sharing}; \
-             revocations {revocations}; \
+             revocations {revocations}; records {records}; \
              without keys 503, on a host failure 503, on a trap as `failure_policy` says",
             version = env!("CARGO_PKG_VERSION"),
             digest = policy.digest,
@@ -180,6 +209,7 @@ fn report(gateway: &Gateway, poller: &Poller) {
             sessions = sessions(&policy.sessions),
             verifier = gateway.verifier.name(),
             revocations = revocations(policy),
+            records = records(policy),
             sharing =
                 if poller.is_sharing() { "shared between workers" } else { "fetched by each worker (empty vm_id)" },
         ),

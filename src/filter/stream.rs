@@ -15,7 +15,7 @@ use crate::exchange::{AnswerBody, Command, Event, Exchange, Flow};
 use crate::http::LocalReply;
 use crate::identity::Peer;
 use crate::limits;
-use crate::units::UnixSeconds;
+use crate::units::{UnixMillis, UnixSeconds};
 
 /// What the SDK holds for a stream.
 pub(super) struct Stream(Rc<RefCell<Request>>);
@@ -26,6 +26,10 @@ pub(super) struct Request {
     gateway: Rc<Gateway>,
     exchange: Exchange,
     received: Received,
+    /// Whether the host has reported the end of the answer.
+    is_answered: bool,
+    /// When the first of it came; zero for not yet.
+    started: UnixMillis,
     /// When the root is to look after the answer.
     watched_until: Option<UnixSeconds>,
     /// Bytes of an unfinished event, as the gateway counts them.
@@ -43,11 +47,21 @@ enum Received {
 
 impl Stream {
     pub(super) fn new(context_id: u32, gateway: Rc<Gateway>) -> Self {
-        let exchange = Exchange::new(gateway.next_decision());
+        let exchange = Exchange::new(gateway.next_decision(), gateway.next_salt());
         let received = Received::Part;
         Self(Rc::new_cyclic(|own| {
-            let (watched_until, own) = (None, own.clone());
-            RefCell::new(Request { context_id, gateway, exchange, received, watched_until, held: 0, own })
+            let (started, watched_until, own) = (UnixMillis::default(), None, own.clone());
+            RefCell::new(Request {
+                context_id,
+                gateway,
+                exchange,
+                received,
+                is_answered: false,
+                started,
+                watched_until,
+                held: 0,
+                own,
+            })
         }))
     }
 
@@ -99,6 +113,7 @@ impl HttpContext for Stream {
 
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         self.with(Action::Pause, |request| {
+            request.is_answered = end_of_stream;
             let event = match host::headers(Map::ResponseHeaders) {
                 Ok(headers) => Event::ResponseHeaders { headers, end_of_stream },
                 Err(_) => Event::HostFailure,
@@ -108,27 +123,42 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        self.with(Action::Pause, |request| match request.exchange.answer_body() {
-            AnswerBody::Unread => Action::Continue,
-            AnswerBody::Withheld => Action::Pause,
-            AnswerBody::Whole if end_of_stream => request.answer_complete(),
-            AnswerBody::Whole => request.take_in(Event::ResponseBody { buffered: size }),
-            AnswerBody::InChunks => match abi::buffer(Buffer::ResponseBody, size) {
-                Ok(bytes) => request.take_in_chunk(&bytes, end_of_stream),
-                Err(_) => request.take_in(Event::HostFailure),
-            },
+        self.with(Action::Pause, |request| {
+            request.is_answered = end_of_stream;
+            match request.exchange.answer_body() {
+                AnswerBody::Unread => Action::Continue,
+                AnswerBody::Withheld => Action::Pause,
+                AnswerBody::Whole if end_of_stream => request.answer_complete(),
+                AnswerBody::Whole => request.take_in(Event::ResponseBody { buffered: size }),
+                AnswerBody::InChunks => match abi::buffer(Buffer::ResponseBody, size) {
+                    Ok(bytes) => request.take_in_chunk(&bytes, end_of_stream),
+                    Err(_) => request.take_in(Event::HostFailure),
+                },
+            }
         })
+    }
+
+    /// Comes once for every stream, after everything else and before the access loggers; for one that the proxy refused
+    /// by itself, without anything before.
+    fn on_log(&mut self) {
+        let written = self.with(None, |request| Some(request.write_record()));
+        if written.is_none() {
+            metrics::count("toolgate.audit.lost");
+        }
     }
 
     fn on_http_response_trailers(&mut self, _: usize) -> Action {
         if host::drop_trailers(Map::ResponseTrailers).is_err() {
             return self.with(Action::Pause, |request| request.take_in(Event::HostFailure));
         }
-        self.with(Action::Pause, |request| match request.exchange.answer_body() {
-            AnswerBody::Unread => Action::Continue,
-            AnswerBody::Withheld => Action::Pause,
-            AnswerBody::Whole => request.answer_complete(),
-            AnswerBody::InChunks => request.take_in_chunk(b"", true),
+        self.with(Action::Pause, |request| {
+            request.is_answered = true;
+            match request.exchange.answer_body() {
+                AnswerBody::Unread => Action::Continue,
+                AnswerBody::Withheld => Action::Pause,
+                AnswerBody::Whole => request.answer_complete(),
+                AnswerBody::InChunks => request.take_in_chunk(b"", true),
+            }
         })
     }
 }
@@ -190,8 +220,9 @@ impl Request {
         if !is_too_much {
             return action;
         }
-        self.exchange.abandon();
-        if let Err(error) = self.run(Command::CutOff { reason: "too_much_held" }) {
+        self.exchange.abandon("too_much_held");
+        let now = host::now().unwrap_or_default();
+        if let Err(error) = self.run(Command::CutOff { reason: "too_much_held" }, now) {
             host::log(Level::Error, &format!("toolgate: a stream cannot be cut off: {error}"));
         }
         Action::Pause
@@ -209,19 +240,23 @@ impl Request {
         let mut commands = Vec::new();
         let (now, event) = match host::now() {
             Ok(now) => (now, event),
-            Err(_) => (UnixSeconds::default(), Event::HostFailure),
+            Err(_) => (UnixMillis::default(), Event::HostFailure),
         };
+        if self.started == UnixMillis::default() {
+            self.started = now;
+        }
         let exchange = &mut self.exchange;
-        let handled =
-            self.gateway.with_surroundings(now, |surroundings| exchange.handle(event, surroundings, &mut commands));
-        match (handled, commands.into_iter().try_for_each(|command| self.run(command))) {
+        let handled = self
+            .gateway
+            .with_surroundings(now.seconds(), |surroundings| exchange.handle(event, surroundings, &mut commands));
+        match (handled, commands.into_iter().try_for_each(|command| self.run(command, now))) {
             (Some(Flow::Pass), Ok(())) => Action::Continue,
             (Some(Flow::Hold), Ok(())) => Action::Pause,
             (None, _) | (_, Err(_)) => self.refuse(),
         }
     }
 
-    fn run(&mut self, command: Command) -> Result<(), HostError> {
+    fn run(&mut self, command: Command, now: UnixMillis) -> Result<(), HostError> {
         match command {
             Command::EditRequestHeaders(edits) => host::edit_headers(Map::RequestHeaders, &edits),
             Command::EditResponseHeaders(edits) => host::edit_headers(Map::ResponseHeaders, &edits),
@@ -235,6 +270,7 @@ impl Request {
             }
             Command::Decided { verdict, reason } => {
                 metrics::count(&format!("toolgate.decisions.{}.{reason}", verdict.name()));
+                self.write_provisional(now);
                 Ok(())
             }
             Command::ReplaceResponseBody(body) => abi::set_buffer(Buffer::ResponseBody, &body),
@@ -268,9 +304,28 @@ impl Request {
         }
     }
 
+    /// The record of what is let through now: should the virtual machine die, it is the only one.
+    fn write_provisional(&self, now: UnixMillis) {
+        let Some(audit) = &self.gateway.policy.audit else { return };
+        if let Some(entry) = self.exchange.provisional(self.started, now) {
+            self.gateway.trail.write_provisional(audit, entry);
+        }
+    }
+
+    /// The record of the stream, which has ended.
+    fn write_record(&mut self) {
+        let Self { gateway, exchange, started, is_answered, .. } = self;
+        let Some(audit) = &gateway.policy.audit else { return };
+        // A record without its time is better than none.
+        let now = host::now().unwrap_or_default();
+        let started = if *started == UnixMillis::default() { now } else { *started };
+        let ending = host::ending(started, now, !*is_answered);
+        gateway.trail.write(audit, exchange.conclude(&ending, &gateway.policy));
+    }
+
     /// The host did not do what was asked: whatever was decided, this message goes nowhere.
     fn refuse(&mut self) -> Action {
-        self.exchange.abandon();
+        self.exchange.abandon("host_failure");
         metrics::count("toolgate.decisions.deny.host_failure");
         if let Err(error) = host::reply(&LocalReply::empty(503, "host_failure")) {
             host::log(Level::Error, &format!("toolgate: a request cannot be answered: {error}"));

@@ -14,7 +14,7 @@ use crate::units::{Seconds, UnixSeconds};
 
 /// The claims of a token whose signature, issuer, audience, type and times were verified.
 ///
-/// Only [`super::verify`] makes one.
+/// Only [`super::verify`] makes one, and for the command line alone `RecordedToken`.
 #[derive(Clone)]
 pub struct VerifiedToken {
     issuer_index: IssuerIndex,
@@ -90,6 +90,23 @@ impl VerifiedToken {
         &self.claims
     }
 
+    #[cfg(feature = "replay")]
+    pub(super) fn unsigned(recorded: super::RecordedToken) -> Self {
+        let super::RecordedToken { issued_at, expires_at, scopes, .. } = recorded;
+        Self {
+            issuer_index: recorded.issuer_index,
+            issuer: recorded.issuer.into(),
+            subject: recorded.subject.into(),
+            client_id: recorded.client_id.map(Into::into),
+            scopes: scopes.into_iter().map(Into::into).collect(),
+            audiences: Box::default(),
+            times: Times { expires_at, issued_at, not_before: None },
+            token_id: recorded.token_id.map(Into::into),
+            attributes: recorded.attributes,
+            claims: "{}".into(),
+        }
+    }
+
     /// Whether the token may still, or already, be used.
     ///
     /// # Errors
@@ -125,6 +142,11 @@ impl<'a> UnverifiedClaims<'a> {
             InvalidObject::Malformed => TokenError::PayloadMalformed,
         })?;
         Ok(Self { text, members })
+    }
+
+    /// A claim that names somebody, if it is well-formed: for records only.
+    pub(super) fn name(&self, name: &'static str) -> Option<Cow<'a, str>> {
+        self.identity(name).ok().flatten()
     }
 
     /// `iss`: only to choose among the trusted issuers.

@@ -10,17 +10,21 @@
 //! - `jwks`, `keyring`: the issuers' keys (RFC 7517), and when to fetch them again
 //! - `signature`: the only cryptography
 //! - `cache`: tokens that were verified already
+//! - `recorded`: what an audit record says of a token; not part of the filter
 
 mod algorithm;
 mod attributes;
 mod cache;
 mod claim_path;
+mod claimed;
 mod claims;
 mod compact;
 mod error;
 mod jwks;
 mod keyring;
 mod object;
+#[cfg(feature = "replay")]
+mod recorded;
 mod signature;
 mod verify;
 
@@ -28,10 +32,13 @@ pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use attributes::Attributes;
 pub use cache::TokenCache;
 pub use claim_path::ClaimPath;
+pub use claimed::{Claimed, claimed};
 pub use claims::VerifiedToken;
 pub use compact::{CompactJws, InvalidTokenType, TokenType};
 pub use error::TokenError;
 pub use jwks::{InvalidKeySet, KeySet, VerificationKey};
 pub use keyring::{IssuerIndex, KeyLookup, KeyRing, KeySource};
+#[cfg(feature = "replay")]
+pub use recorded::RecordedToken;
 pub use signature::{PureRust, SignatureVerifier, ecdsa_signature_to_der};
 pub use verify::{ClaimNames, Refusal, TrustedIssuer, verify};

@@ -27,6 +27,17 @@ pub struct Call<'a> {
     pub id: Option<RequestId<'a>>,
     /// What the client says that it can do: in `initialize`, and empty in all other messages.
     pub capabilities: ClientCapabilities,
+    /// What it says about itself, for records only.
+    pub context: CallContext<'a>,
+}
+
+/// What a message says about itself in `_meta`. The client can say anything, so nothing is decided by it.
+#[derive(Debug, Default, PartialEq)]
+pub struct CallContext<'a> {
+    /// `traceparent` (W3C Trace Context).
+    pub traceparent: Option<Cow<'a, str>>,
+    /// `dev.toolgate/purpose`: what the request is for.
+    pub purpose: Option<Cow<'a, str>>,
 }
 
 impl Call<'_> {
@@ -164,11 +175,12 @@ fn one<'a>(message: Message<'a>, headers: &McpHeaders, allowed: &RevisionSet) ->
         (Kind::Request, Some(_)) | (Kind::Notification, None) => {}
     }
     let capabilities = capabilities_of(known, &params)?;
+    let context = context_of(&params);
     let target = target_of(known, params)?;
     if revision.is_stateless() {
         check_mirrors(&method, &target, known, headers)?;
     }
-    Ok(Call { revision, method: Some(known), target, id, capabilities })
+    Ok(Call { revision, method: Some(known), target, id, capabilities, context })
 }
 
 /// A response to a request that the server sent: exists only where servers send requests.
@@ -177,7 +189,8 @@ fn response<'a>(id: &Member<RequestId<'a>>, headers: &McpHeaders, allowed: &Revi
     match id {
         Member::Valid(_) => {
             let capabilities = ClientCapabilities::default();
-            Ok(Call { revision, method: None, target: Target::Protocol, id: None, capabilities })
+            let context = CallContext::default();
+            Ok(Call { revision, method: None, target: Target::Protocol, id: None, capabilities, context })
         }
         Member::Absent | Member::Malformed => Err(Fault::invalid_request("A response needs the id of its request")),
     }
@@ -283,6 +296,14 @@ fn capabilities_of(method: Method, params: &Params<'_>) -> Result<ClientCapabili
         Member::Absent => Ok(ClientCapabilities::default()),
         Member::Valid(capabilities) => Ok(capabilities),
         Member::Malformed => Err(invalid_params("capabilities must be an object")),
+    }
+}
+
+fn context_of<'a>(params: &Params<'a>) -> CallContext<'a> {
+    let meta = params.meta.valid();
+    CallContext {
+        traceparent: meta.and_then(|meta| meta.traceparent.valid().cloned()),
+        purpose: meta.and_then(|meta| meta.purpose.valid().cloned()),
     }
 }
 

@@ -129,17 +129,25 @@ pub struct Subscriptions<'a> {
     pub tasks: Member<Vec<Cow<'a, str>>>,
 }
 
-/// The members of `_meta` that say which revision a stateless request speaks.
+/// The members of `_meta` that say which revision a stateless request speaks, and what goes into records.
 #[derive(Debug, Default, PartialEq)]
 pub struct Meta<'a> {
     /// `io.modelcontextprotocol/protocolVersion`.
     pub protocol_version: Member<Cow<'a, str>>,
     /// `io.modelcontextprotocol/clientCapabilities`: whether it is there as an object.
     pub client_capabilities: Member<()>,
+    /// `traceparent` (W3C Trace Context), for records only.
+    pub traceparent: Member<Cow<'a, str>>,
+    /// `dev.toolgate/purpose`: what the client says the request is for, for records only.
+    pub purpose: Member<Cow<'a, str>>,
 }
 
 /// Name of the `_meta` member with the revision of a stateless request.
 pub(super) const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+/// Name of the `_meta` member with the trace context (MCP 2026-07-28, `_meta`).
+pub(super) const META_TRACEPARENT: &str = "traceparent";
+/// Name of the `_meta` member with what the request is for.
+pub(super) const META_PURPOSE: &str = "dev.toolgate/purpose";
 /// Name of the `_meta` member with the capabilities of the client of a stateless request.
 pub(super) const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 

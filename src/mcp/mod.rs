@@ -22,7 +22,7 @@ pub(crate) mod walk;
 
 pub use arguments::call_arguments;
 pub use capabilities::{Capability, ClientCapabilities};
-pub use classify::{Call, Target, classify};
+pub use classify::{Call, CallContext, Target, classify};
 pub use error_reply::{ErrorCode, ProtocolError, RpcError};
 pub use headers::{HeaderProblem, McpHeaders};
 pub use message::{Body, Member, Message, Meta, Params, Reference, RequestId, Subscriptions};

@@ -11,7 +11,7 @@ use serde::Deserializer;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::message::{META_CAPABILITIES, META_VERSION};
+use super::message::{META_CAPABILITIES, META_PURPOSE, META_TRACEPARENT, META_VERSION};
 use super::{Body, Capability, ClientCapabilities, Member, Message, Meta, Params, Reference, RequestId, Subscriptions};
 use crate::json::{self, Checked, Defect, Key, Members, Text};
 use crate::limits;
@@ -157,11 +157,15 @@ impl<'de> ProtocolObject<'de> for Subscriptions<'de> {
 }
 
 impl<'de> ProtocolObject<'de> for Meta<'de> {
-    const MEMBERS: &'static [&'static str] = &[META_VERSION, META_CAPABILITIES];
+    const MEMBERS: &'static [&'static str] = &[META_VERSION, META_CAPABILITIES, META_TRACEPARENT, META_PURPOSE];
 
     fn read<A: MapAccess<'de>>(&mut self, name: &str, members: &mut A, depth: usize) -> Result<(), A::Error> {
         if name == META_VERSION {
             self.protocol_version = members.next_value_seed(Str { depth })?;
+        } else if name == META_TRACEPARENT {
+            self.traceparent = members.next_value_seed(Str { depth })?;
+        } else if name == META_PURPOSE {
+            self.purpose = members.next_value_seed(Str { depth })?;
         } else {
             self.client_capabilities = match members.next_value_seed(Object::<Opaque>::new(depth))? {
                 Member::Valid(Opaque) => Member::Valid(()),

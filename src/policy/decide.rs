@@ -122,11 +122,14 @@ pub fn visibility(
     effort: &Effort,
     target: &Target<'_>,
 ) -> Option<Duties> {
-    target_verdict(rules, directory, subject, effort, target).ok()
+    prospect(rules, directory, subject, effort, target).ok()
 }
 
-/// The same with the reason.
-pub(super) fn target_verdict(
+/// As [`visibility`], with the reason.
+///
+/// # Errors
+/// Why no call of the target would be allowed, whatever its arguments.
+pub fn prospect(
     rules: &RuleSet,
     directory: &Directory,
     subject: Subject<'_>,

@@ -11,7 +11,7 @@ mod plain_uri;
 mod rule;
 
 pub use condition::{Condition, ConditionError, Inputs, Known, Place};
-pub use decide::{AccessRequest, Approval, Decision, Duties, Permit, Subject, decide, visibility};
+pub use decide::{AccessRequest, Approval, Decision, Duties, Permit, Subject, decide, prospect, visibility};
 pub use denial::Denial;
 pub use effort::Effort;
 pub use permissions::{Permissions, permissions};

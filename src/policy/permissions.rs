@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::decide::{Approval, Duties, Subject, standing, target_verdict};
+use super::decide::{Approval, Duties, Subject, prospect, standing};
 use super::{Denial, Effort, RuleSet, StepUp};
 use crate::identity::{Directory, Failure, Side, Why};
 use crate::limits;
@@ -60,7 +60,7 @@ pub fn permissions(rules: &RuleSet, directory: &Directory, subject: Subject<'_>,
             Kind::Resource => (&mut told.resources, Target::Resources(vec![Cow::Borrowed(&text)]), "resource"),
             Kind::Prompt => (&mut told.prompts, Target::Prompt(Cow::Borrowed(&text)), "prompt"),
         };
-        match target_verdict(rules, directory, subject, &effort, &target) {
+        match prospect(rules, directory, subject, &effort, &target) {
             Ok(duties) => list.push(available(kind, &text, &duties)),
             Err(denial) => {
                 if let Some(unavailable) = &mut told.unavailable {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::jwt::Attributes;
 use crate::limits;
+use crate::mcp::Target;
 use crate::oauth::{ScopeCatalogue, ScopeSet};
 use crate::pattern::{Match, Pattern, PatternMap};
 use crate::units::{Seconds, UnixSeconds};
@@ -114,11 +115,39 @@ impl RuleSet {
 
     /// The most specific rule for a resource. A pattern speaks for URIs that can be read in one way only.
     pub(super) fn of_resource(&self, tenant: Option<&str>, uri: &str) -> Result<&Rule, Denial> {
+        self.rule(self.find_resource(tenant, uri)?)
+    }
+
+    /// The places, in the policy's list, of the rules that decide about a target: one for each name or URI, `None` where
+    /// there is no rule for it.
+    pub fn places(&self, tenant: Option<&str>, target: &Target<'_>) -> Vec<Option<usize>> {
+        match target {
+            Target::Tool(_) | Target::Prompt(_) => vec![self.place(tenant, target)],
+            Target::Resources(uris) => {
+                let place = |found: Option<Match>| found.map(|found| found.rule);
+                uris.iter().map(|uri| self.find_resource(tenant, uri).ok().and_then(place)).collect()
+            }
+            Target::Protocol | Target::Task => Vec::new(),
+        }
+    }
+
+    fn find_resource(&self, tenant: Option<&str>, uri: &str) -> Result<Option<Match>, Denial> {
         let found = self.find(tenant, |targets| targets.resources.find(uri));
         if found.is_some_and(|found| !found.exact && !is_plain(uri)) {
             return Err(Denial::AmbiguousUri);
         }
-        self.rule(found)
+        Ok(found)
+    }
+
+    /// The place of the rule for a target; of several resources, for the first one.
+    pub fn place(&self, tenant: Option<&str>, target: &Target<'_>) -> Option<usize> {
+        let found = match target {
+            Target::Tool(name) => self.find(tenant, |targets| targets.tools.find(name)),
+            Target::Prompt(name) => self.find(tenant, |targets| targets.prompts.find(name)),
+            Target::Resources(uris) => self.find_resource(tenant, uris.first()?).ok()?,
+            Target::Protocol | Target::Task => None,
+        };
+        found.map(|found| found.rule)
     }
 
     /// Of two equally specific rules the tenant's own counts.

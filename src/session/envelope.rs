@@ -5,7 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac_sha256::HMAC;
 
 use super::binding::length;
-use super::{Binding, SealError, SessionKey, SessionKeys};
+use super::{Binding, SealError, SessionKeys};
+use crate::keys::NamedKey;
 use crate::limits;
 use crate::units::UnixSeconds;
 
@@ -60,7 +61,7 @@ impl SessionKeys {
     }
 }
 
-fn authenticate(key: &SessionKey, kind: Kind, payload: &[u8], binding: &Binding) -> HMAC {
+fn authenticate(key: &NamedKey, kind: Kind, payload: &[u8], binding: &Binding) -> HMAC {
     let mut mac = HMAC::new(key.secret());
     for part in [kind.mark().as_bytes(), key.id().as_bytes(), binding.digest(), payload] {
         mac.update(length(part));

@@ -24,7 +24,7 @@ mod task;
 
 pub use binding::{Binding, Owner};
 pub use identifier::Session;
-pub use keys::{KeyProblem, SessionKey, SessionKeys};
+pub use keys::SessionKeys;
 pub use task::Task;
 
 /// Why something sealed does not open. Told apart in metrics and logs; the client gets one answer for all of them.

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::keys::{KeyProblem, NamedKey};
 use crate::limits;
 use crate::mcp::{Capability, ClientCapabilities, Revision};
 use crate::units::{Seconds, UnixSeconds};
@@ -16,11 +17,11 @@ const ALICE: Owner<'_> = Owner {
     tenant: Some("acme"),
 };
 
-fn key(id: &str, byte: u8) -> SessionKey {
-    SessionKey::new(id, &[byte; 32]).unwrap()
+fn key(id: &str, byte: u8) -> NamedKey {
+    NamedKey::new(id, &[byte; 32]).unwrap()
 }
 
-fn keys(list: &[SessionKey]) -> SessionKeys {
+fn keys(list: &[NamedKey]) -> SessionKeys {
     SessionKeys::new(list.to_vec(), DAY).unwrap()
 }
 
@@ -100,7 +101,7 @@ fn no_two_callers_have_the_same_binding() {
 
 #[test]
 fn sealed_identifiers_are_visible_ascii_of_bounded_length() {
-    let longest_id = "i".repeat(limits::MAX_SESSION_KEY_ID_BYTES);
+    let longest_id = "i".repeat(limits::MAX_KEY_ID_BYTES);
     let keys = keys(&[key(&longest_id, 1)]);
     let longest = "~".repeat(limits::MAX_UPSTREAM_SESSION_BYTES);
     let task = Task { upstream_id: "t".repeat(limits::MAX_URI_BYTES), tool: "n".repeat(limits::MAX_NAME_BYTES) };
@@ -246,10 +247,10 @@ fn a_task_is_bound_like_a_session_and_is_none() {
 
 #[test]
 fn keys_have_a_least_length_and_names_of_their_own() {
-    assert_eq!(SessionKey::new("k1", &[1; 31]), Err(KeyProblem::TooShort));
-    assert_eq!(SessionKey::new("k1", &[1; 1025]), Err(KeyProblem::TooLong));
+    assert_eq!(NamedKey::new("k1", &[1; 31]), Err(KeyProblem::TooShort));
+    assert_eq!(NamedKey::new("k1", &[1; 1025]), Err(KeyProblem::TooLong));
     for id in ["", "a b", "a.b", "é", "12345678901234567"] {
-        assert_eq!(SessionKey::new(id, &[1; 32]), Err(KeyProblem::Id), "{id}");
+        assert_eq!(NamedKey::new(id, &[1; 32]), Err(KeyProblem::Id), "{id}");
     }
     let twice = vec![key("a", 1), key("b", 2), key("a", 3)];
     assert_eq!(SessionKeys::new(twice, DAY).unwrap_err(), (2, KeyProblem::Repeated));
@@ -257,7 +258,7 @@ fn keys_have_a_least_length_and_names_of_their_own() {
 
 #[test]
 fn debug_output_holds_no_key() {
-    let text = format!("{:?}", keys(&[SessionKey::new("k1", &[0xAB; 32]).unwrap()]));
+    let text = format!("{:?}", keys(&[NamedKey::new("k1", &[0xAB; 32]).unwrap()]));
     assert!(text.contains("k1") && !text.contains("171") && !text.to_lowercase().contains("ab, "), "{text}");
 }
 
@@ -317,7 +318,7 @@ proptest! {
     fn another_key_opens_nothing(id in upstream_ids(), secret in prop::array::uniform32(any::<u8>())) {
         prop_assume!(secret != [1; 32]);
         let text = one_key().seal(&session(&id), &ALICE.into(), NOW).unwrap();
-        let other = keys(&[SessionKey::new("k1", &secret).unwrap()]);
+        let other = keys(&[NamedKey::new("k1", &secret).unwrap()]);
         prop_assert_eq!(other.open(&text, &ALICE.into(), NOW), Err(SealError::NotForCaller));
     }
 

@@ -106,7 +106,8 @@ def complained_again(envoy: Envoy, before: int) -> bool:
 @pytest.mark.parametrize("defect", ["unknown-scope", "unknown-field"])
 def test_envoy_does_not_start_with_a_bad_policy(tmp_path: Path, own_issuer: Issuer, defect: str) -> None:
     ports = stack.Ports(*(free_port() for _ in range(4)))
-    config = stack.render_envoy_config(broken(own_issuer, defect, defect), ports, access_log=tmp_path / "access.log")
+    logs = {"access_log": tmp_path / "access.log", "audit_log": tmp_path / "audit.log"}
+    config = stack.render_envoy_config(broken(own_issuer, defect, defect), ports, **logs)
     path = tmp_path / "envoy.yaml"
     path.write_text(stack.dump_document(config))
     done = subprocess.run(

@@ -80,11 +80,15 @@ def assert_open(gateway: Gateway, session: str, token: str, upstream_id: str = U
     gateway.upstream.forget()
 
 
+#: Seals the records of modules with an environment of their own.
+AUDIT_KEY = stack.new_key()
+
+
 def environment(**variables: str) -> Adjust:
-    """Gives the module these variables and no others."""
+    """Gives the module these variables, and no others but a key for its records."""
 
     def adjust(listener: Document) -> None:
-        plugin_of(listener)["vm_config"]["environment_variables"] = {"key_values": variables}
+        plugin_of(listener)["vm_config"]["environment_variables"] = {"key_values": {stack.AUDIT_KEY: AUDIT_KEY, **variables}}
 
     return adjust
 
@@ -271,14 +275,14 @@ def test_two_envoys_with_one_key_share_sessions(
 def test_a_gateway_with_another_key_shares_no_sessions(
     start_gateway: NewGateway, gateway: Gateway, issuer: Issuer, alice: str
 ) -> None:
-    elsewhere = environment(TOOLGATE_SESSION_KEY=stack.new_session_key())
+    elsewhere = environment(TOOLGATE_SESSION_KEY=stack.new_key())
     stranger = start_gateway(policy(issuer), issuer, adjust=elsewhere)
     assert_refused(stranger, begin(gateway, alice), alice, "session_not_bound")
     assert_refused(gateway, begin(stranger, alice), alice, "session_not_bound")
 
 
 def test_keys_rotate_while_sessions_go_on(start_gateway: NewGateway, issuer: Issuer, alice: str) -> None:
-    variables = environment(KEY_OLD=stack.new_session_key(), KEY_NEW=stack.new_session_key())
+    variables = environment(KEY_OLD=stack.new_key(), KEY_NEW=stack.new_key())
     gateway = start_gateway(policy(issuer, sessions=keys("old")), issuer, adjust=variables)
     first = begin(gateway, alice)
     assert first.startswith("tg1.old.")
@@ -341,8 +345,8 @@ def test_the_longest_identifier_of_a_server_fits(gateway: Gateway, alice: str) -
 SHORT = base64.b64encode(b"x" * 31).decode()
 #: The variable in Envoy's environment, the policy's `sessions`, and what Envoy says about them; None if it takes them.
 ENVIRONMENTS: dict[str, tuple[str | None, Document | None, str | None]] = {
-    "set": (stack.new_session_key(), None, None),
-    "set-and-named": (stack.new_session_key(), {"keys": [{"id": "k1", "env": stack.SESSION_KEY}]}, None),
+    "set": (stack.new_key(), None, None),
+    "set-and-named": (stack.new_key(), {"keys": [{"id": "k1", "env": stack.SESSION_KEY}]}, None),
     "not-set": (None, None, None),
     "not-set-but-named": (None, {"keys": [{"id": "k1", "env": stack.SESSION_KEY}]}, "is not set"),
     "not-set-but-asked-for": (None, {"max_age": "1h"}, "is not set"),
@@ -357,11 +361,13 @@ def test_a_key_that_cannot_be_used_does_not_load(
 ) -> None:
     """Envoy hands the variable on as the reference configuration says, and loads the policy or does not start."""
     document = policy(issuer, **({"sessions": sessions} if sessions else {}))
-    config = stack.render_envoy_config(document, Ports(), access_log=tmp_path / "access.log")
+    logs = {"access_log": tmp_path / "access.log", "audit_log": tmp_path / "audit.log"}
+    config = stack.render_envoy_config(document, Ports(), **logs)
     stack.named(config["static_resources"]["clusters"], "idp")["name"] = issuer.cluster
     path = tmp_path / "envoy.yaml"
     path.write_text(stack.dump_document(config))
     variables = {name: value for name, value in os.environ.items() if name != stack.SESSION_KEY}
+    variables[stack.AUDIT_KEY] = AUDIT_KEY
     done = subprocess.run(
         [*stack.envoy_command(path), "--mode", "validate"],
         env=variables | ({stack.SESSION_KEY: key} if key is not None else {}),

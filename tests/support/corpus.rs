@@ -60,7 +60,7 @@ pub(crate) struct Theme {
 pub(crate) struct Case {
     pub(crate) name: String,
     /// Claims that differ from those of a good token; no token when it is `null`.
-    token: Option<Map<String, Value>>,
+    pub(crate) token: Option<Map<String, Value>>,
     request: HttpRequest,
     expect: Expectation,
 }
@@ -119,7 +119,7 @@ impl Theme {
 }
 
 impl Case {
-    fn request(&self) -> Request {
+    pub(crate) fn request(&self) -> Request {
         let HttpRequest { method, path, headers, body } = &self.request;
         let mut request = Request::new(method, path)
             .with("content-type", "application/json")

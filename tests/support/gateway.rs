@@ -1,6 +1,7 @@
 //! The gateway in memory: a policy, the issuer's keys, and requests that go through an exchange.
 
 use serde_json::{Map, Value, json};
+use toolgate::audit::Salt;
 use toolgate::config::CompiledPolicy;
 use toolgate::exchange::{Command, DecisionId, Event, Exchange, Flow, HeaderEdits, Surroundings, Verdict};
 use toolgate::http::{HeaderList, LocalReply};
@@ -50,6 +51,7 @@ pub(crate) fn compile(mut policy: Value, keys: Keys) -> CompiledPolicy {
 pub(crate) fn variable(name: &str) -> Option<String> {
     match name {
         "TOOLGATE_SESSION_KEY" => Some("QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=".to_owned()),
+        "TOOLGATE_AUDIT_KEY" => Some("Q0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0M=".to_owned()),
         "NEXT_KEY" => Some("QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI".to_owned()),
         _ => None,
     }
@@ -76,7 +78,7 @@ impl Gateway {
     }
 
     pub(crate) fn begin(&mut self) -> Run<'_> {
-        Run { exchange: Exchange::new(ID), gateway: self }
+        Run { exchange: Exchange::new(ID, Salt::new(0)), gateway: self }
     }
 
     /// Sends a whole request the way the host does: headers, then the body or nothing.
@@ -96,7 +98,7 @@ pub(crate) const ID: DecisionId = DecisionId::new(0x2a);
 
 /// One exchange, event by event.
 pub(crate) struct Run<'g> {
-    exchange: Exchange,
+    pub(crate) exchange: Exchange,
     pub(crate) gateway: &'g mut Gateway,
 }
 

@@ -78,6 +78,11 @@ impl Condition {
         self.uses.contains_key(Variable::Target.name())
     }
 
+    /// The names of the variables that the result may depend on, such as `claims`.
+    pub fn variables(&self) -> impl Iterator<Item = &'static str> {
+        self.uses.keys().copied()
+    }
+
     /// Whether the condition lets a rule grant: an error counts as *no*.
     #[must_use]
     pub fn grants(&self, inputs: &Inputs<'_>) -> bool {

@@ -70,7 +70,7 @@ def run_demo(
             upstream_port=ports.mcp_server,
             clusters={"idp": ports.identity_provider},
         )
-        told = run.describe(policy, ports)
+        told = run.describe(policy, ports, directory)
         yield Demo(gateway, told["mcp_url"], told["issuer"], told["clients"], told)
 
 

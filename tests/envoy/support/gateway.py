@@ -52,7 +52,9 @@ class Envoy:
         shutil.copyfile(stack.FILTER, self.module)
         self.admin_port = free_port()
         #: Binds sessions to their callers.
-        self.session_key = session_key or stack.new_session_key()
+        self.session_key = session_key or stack.new_key()
+        #: Seals audit records.
+        self.audit_key = stack.new_key()
         self._stack = Stack(directory)
         self._listeners: dict[str, Document] = {}
         self._clusters: dict[str, Document] = {}
@@ -64,7 +66,8 @@ class Envoy:
         self._publish()
         config = self.directory / "envoy.yaml"
         config.write_text(stack.dump_document(self._bootstrap()))
-        self._stack.start("envoy", stack.envoy_command(config), {stack.SESSION_KEY: self.session_key})
+        keys = {stack.SESSION_KEY: self.session_key, stack.AUDIT_KEY: self.audit_key}
+        self._stack.start("envoy", stack.envoy_command(config), keys)
         self._stack.wait_until("Envoy is ready", lambda: stack.http_status(self._admin_url("/ready")) == 200)
         return self
 
@@ -102,12 +105,13 @@ class Envoy:
         known = self.admin("/clusters")
         return all(f"{name}::" in known for name in self._clusters)
 
-    def put(self, listener: Document, clusters: list[Document]) -> None:
+    def put(self, listener: Document | None, clusters: list[Document]) -> None:
         """Adds a listener, or changes it. Envoy takes it, or keeps the one it has."""
         listener_type = "type.googleapis.com/envoy.config.listener.v3.Listener"
         cluster_type = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
-        self._listeners[listener["name"]] = {"@type": listener_type, **listener}
         self._clusters |= {cluster["name"]: {"@type": cluster_type, **cluster} for cluster in clusters}
+        if listener:
+            self._listeners[listener["name"]] = {"@type": listener_type, **listener}
         self._publish()
 
     # --- Questions ----------------------------------------------------------------------------------------------------
@@ -183,6 +187,11 @@ class Gateway:
         """Where Envoy writes a line per request."""
         return self.envoy.directory / f"{self.name}.access.log"
 
+    @property
+    def audit_log(self) -> Path:
+        """Where Envoy writes one record per request."""
+        return self.envoy.directory / f"{self.name}.audit.log"
+
     def load(self, policy: Policy | None = None, *, wait: bool = True) -> None:
         """Gives Envoy the policy, at first or in place of the one it has."""
         self.policy = policy or self.policy
@@ -198,7 +207,12 @@ class Gateway:
         ports = Ports(gateway=self.port)
         upstream = Address(LOOPBACK, self.upstream.port)
         config = stack.render_envoy_config(
-            self.policy, ports, upstream=upstream, wasm=self.envoy.module, access_log=self.access_log
+            self.policy,
+            ports,
+            upstream=upstream,
+            wasm=self.envoy.module,
+            access_log=self.access_log,
+            audit_log=self.audit_log,
         )
         listener = config["static_resources"]["listeners"][0]
         clusters = config["static_resources"]["clusters"]

@@ -1,0 +1,138 @@
+//! `toolgate erase`: takes what a log says of one person out of it, so that the log stays whole.
+
+mod record;
+mod replace;
+mod rewrite;
+mod whom;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::host::{Exit, Failure, Host};
+use crate::log::input::Lines;
+use crate::log::{KeyArgument, Keys};
+use crate::text::{printable, timestamp};
+use record::Signature;
+use replace::{ReplaceError, replace};
+use rewrite::{Done, Rewrite, RewriteError};
+use whom::Whom;
+
+/// Longest text that says who or why, in characters.
+const MAX_REMARK: usize = 200;
+
+/// Erases a person from audit logs.
+///
+/// The personal part is taken out of every record that is about the person. The seals stay valid, and a sealed record of
+/// the erasure is appended to each file that had one. A file is replaced as a whole or not at all; a run that was
+/// interrupted is finished by running it again. Erase from files that nothing writes to any more.
+#[derive(Args, Debug)]
+pub struct Erase {
+    /// Subject of the person (`sub`).
+    #[arg(long)]
+    subject: String,
+    /// Only as a subject of this issuer (`iss`).
+    #[arg(long)]
+    issuer: Option<String>,
+    /// A pseudonym of the person.
+    #[arg(long = "pseudonym", value_name = "PSEUDONYM")]
+    pseudonyms: Vec<String>,
+    /// Records of others as well, if their personal part has this text in it, such as a mail address.
+    #[arg(long = "mention", value_name = "TEXT")]
+    mentions: Vec<String>,
+    /// Who erases, for the record of it.
+    #[arg(long, value_name = "WHO")]
+    by: Option<String>,
+    /// Why, for the record of it.
+    #[arg(long, value_name = "TEXT")]
+    why: Option<String>,
+    /// The key ID is in the environment variable VARIABLE, in base64; the first one seals the record of the erasure
+    /// [default: k1=TOOLGATE_AUDIT_KEY].
+    #[arg(long = "key", value_name = "ID=VARIABLE")]
+    keys: Vec<KeyArgument>,
+    /// Say what would be erased, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Files of the log, compressed with gzip or not.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+}
+
+/// Runs `toolgate erase`.
+///
+/// # Errors
+/// When an argument will not do, a key is missing, or a file cannot be read or replaced. Files before that one are done.
+pub fn erase(arguments: &Erase, host: &mut Host<'_>) -> Result<Exit, Failure> {
+    check(arguments)?;
+    let keys = Keys::load(&arguments.keys, &*host.variables)?;
+    let key = keys.first();
+    let at = timestamp(host.now);
+    let signature = Signature { key, at: &at, by: arguments.by.as_deref(), why: arguments.why.as_deref() };
+    let whom = Whom {
+        subject: &arguments.subject,
+        issuer: arguments.issuer.as_deref(),
+        pseudonyms: &arguments.pseudonyms,
+        mentions: arguments.mentions.iter().map(|mention| mention.to_lowercase()).collect(),
+    };
+    for path in &arguments.files {
+        let rewrite = Rewrite::new(&whom, &keys, signature);
+        let done = if arguments.dry_run { try_out(path, rewrite) } else { erase_from(path, rewrite) };
+        let done = done.map_err(|error| Failure::Other(format!("{} is as it was: {error}", path.display())))?;
+        report(path, done, arguments.dry_run, host)?;
+    }
+    Ok(Exit::Clean)
+}
+
+fn check(arguments: &Erase) -> Result<(), Failure> {
+    let refuse = |problem: &str| Err(Failure::Other(problem.to_owned()));
+    let Erase { subject, pseudonyms, mentions, by, why, files, .. } = arguments;
+    if subject.is_empty() || pseudonyms.iter().chain(mentions).any(String::is_empty) {
+        return refuse("--subject, --pseudonym and --mention cannot be empty: that would be everybody");
+    }
+    if files.iter().any(|path| path == Path::new("-")) {
+        return refuse("a stream cannot be erased from: name files");
+    }
+    for remark in by.iter().chain(why) {
+        if remark.chars().count() > MAX_REMARK || remark.chars().any(char::is_control) {
+            return refuse("--by and --why are one line of at most 200 characters each");
+        }
+        let remark = remark.to_lowercase();
+        let names = |text: &String| remark.contains(&text.to_lowercase());
+        if std::iter::once(subject).chain(pseudonyms).chain(mentions).any(names) {
+            return refuse("--by and --why cannot name the person: they stay in the log; a ticket number can");
+        }
+    }
+    Ok(())
+}
+
+fn erase_from(path: &Path, rewrite: Rewrite<'_>) -> Result<Done, ReplaceError<RewriteError>> {
+    let mut done = Done::default();
+    replace(path, |file| {
+        done = rewrite.into_file(&mut Lines::open(path)?, file)?;
+        Ok(done.erased > 0)
+    })?;
+    Ok(done)
+}
+
+fn try_out(path: &Path, rewrite: Rewrite<'_>) -> Result<Done, ReplaceError<RewriteError>> {
+    rewrite.copy(&mut Lines::open(path)?, &mut io::sink()).map_err(ReplaceError::Content)
+}
+
+fn report(path: &Path, done: Done, is_dry: bool, host: &mut Host<'_>) -> io::Result<()> {
+    let path = path.display().to_string();
+    let path = printable(&path);
+    let verb = if is_dry { "would be erased" } else { "erased" };
+    writeln!(host.stdout, "{path}: {} records {verb}", done.erased)?;
+    if done.unsealed > 0 {
+        writeln!(host.stdout, "{path}: {} of them are not as they were sealed", done.unsealed)?;
+    }
+    if done.mentions > 0 {
+        writeln!(
+            host.stdout,
+            "{path}: {} lines still have the text of the subject in them: --mention takes the records among them",
+            done.mentions
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! Copies a log, without what it says of one person.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use toolgate::audit::record::Kind;
+
+use super::record::{Pending, Signature};
+use super::whom::Whom;
+use crate::log::input::Lines;
+use crate::log::{End, Entry, Keys, Line, Seal};
+
+/// What was done to a file.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Done {
+    /// Records whose personal part was erased.
+    pub(super) erased: u64,
+    /// Those of them whose seal is not valid; no record of an erasure counts them.
+    pub(super) unsealed: u64,
+    /// Records of erasures that were appended.
+    pub(super) erasures: u64,
+    /// Lines that have the subject somewhere still.
+    pub(super) mentions: u64,
+}
+
+/// Why a file cannot be rewritten.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RewriteError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    #[error("the compressed data cannot be read: {0}")]
+    Broken(String),
+    #[error("line {0} is longer than any line of a log")]
+    TooLong(u64),
+    #[error(
+        "none of its records is sealed with the key `{0}`, so that nobody could verify a record of the erasure: give the \
+         log's own key first"
+    )]
+    OtherKey(String),
+}
+
+/// One file that is being copied.
+pub(super) struct Rewrite<'a> {
+    pub(super) whom: &'a Whom<'a>,
+    pub(super) keys: &'a Keys,
+    pub(super) signature: Signature<'a>,
+    done: Done,
+    pending: Option<Pending>,
+    has_valid_seal: bool,
+}
+
+impl<'a> Rewrite<'a> {
+    pub(super) const fn new(whom: &'a Whom<'a>, keys: &'a Keys, signature: Signature<'a>) -> Self {
+        let done = Done { erased: 0, unsealed: 0, erasures: 0, mentions: 0 };
+        Self { whom, keys, signature, done, pending: None, has_valid_seal: false }
+    }
+
+    /// Copies into `file`, compressed if the original is.
+    pub(super) fn into_file(self, lines: &mut Lines<'_>, file: &mut File) -> Result<Done, RewriteError> {
+        let mut output = BufWriter::new(file);
+        let done = if lines.is_gzip() {
+            let mut encoder = GzEncoder::new(&mut output, Compression::default());
+            let done = self.copy(lines, &mut encoder)?;
+            encoder.finish()?;
+            done
+        } else {
+            self.copy(lines, &mut output)?
+        };
+        output.flush()?;
+        Ok(done)
+    }
+
+    pub(super) fn copy(mut self, lines: &mut Lines<'_>, output: &mut dyn Write) -> Result<Done, RewriteError> {
+        let mut number = 0_u64;
+        let mut erasures = Vec::new();
+        let mut needs_line_feed = false;
+        while lines.advance()? {
+            number = number.saturating_add(1);
+            match lines.end() {
+                End::LineFeed | End::Input => {}
+                End::TooLong => return Err(RewriteError::TooLong(number)),
+                End::Broken(reason) => return Err(RewriteError::Broken(reason.clone())),
+            }
+            let line = self.line(lines.bytes())?;
+            output.write_all(line.as_deref().map_or(lines.bytes(), str::as_bytes))?;
+            self.count_mentions(line.as_deref().map_or(lines.bytes(), str::as_bytes));
+            needs_line_feed = *lines.end() == End::Input;
+            if !needs_line_feed {
+                output.write_all(b"\n")?;
+            }
+            if let Some(full) = self.pending.take_if(|pending| pending.is_full()) {
+                erasures.push(full.sealed(self.signature)?);
+            }
+        }
+        if let Some(last) = self.pending.take() {
+            erasures.push(last.sealed(self.signature)?);
+        }
+        if !self.has_valid_seal && !erasures.is_empty() {
+            return Err(RewriteError::OtherKey(self.signature.key.id().to_owned()));
+        }
+        if needs_line_feed && !erasures.is_empty() {
+            output.write_all(b"\n")?;
+        }
+        for erasure in erasures {
+            self.done.erasures = self.done.erasures.saturating_add(1);
+            writeln!(output, "{erasure}")?;
+        }
+        Ok(self.done)
+    }
+
+    /// The line to write in place of this one, if it is another one.
+    fn line(&mut self, line: &[u8]) -> Result<Option<String>, RewriteError> {
+        let Line::Records(entries) = Line::read(line) else { return Ok(None) };
+        let mut edits = Vec::new();
+        for entry in &entries {
+            let seal = self.seal(entry);
+            if !self.whom.is_in(&entry.envelope) {
+                continue;
+            }
+            let pending = match &mut self.pending {
+                Some(pending) => pending,
+                none @ None => none.insert(Pending::new()?),
+            };
+            edits.extend(entry.erasure(&pending.id));
+            self.done.erased = self.done.erased.saturating_add(1);
+            match (seal, entry.envelope.record()) {
+                (Seal::Valid | Seal::UnknownKey, Ok(record)) if entry.is_exact => {
+                    let link = record.chain.as_ref().filter(|_| record.kind == Kind::Request);
+                    pending.add(link.map(|link| (&*link.id, link.seq)));
+                }
+                (_, _) => self.done.unsealed = self.done.unsealed.saturating_add(1),
+            }
+        }
+        if edits.is_empty() {
+            return Ok(None);
+        }
+        // A line with records is text. The last edit comes first, so that the others stay where they are.
+        let mut text = String::from_utf8_lossy(line).into_owned();
+        edits.sort_by_key(|(span, _)| std::cmp::Reverse(span.start));
+        for (span, replacement) in edits {
+            text.replace_range(span, &replacement);
+        }
+        Ok(Some(text))
+    }
+
+    fn seal(&mut self, entry: &Entry<'_>) -> Seal {
+        let chain = entry.envelope.claim().chain;
+        let key = chain.as_ref().map_or("", |link| &link.key);
+        let seal = self.keys.check(&entry.envelope, key);
+        self.has_valid_seal |= seal == Seal::Valid && key == self.signature.key.id();
+        seal
+    }
+
+    fn count_mentions(&mut self, line: &[u8]) {
+        let line = String::from_utf8_lossy(line);
+        if line.contains(self.whom.subject) {
+            self.done.mentions = self.done.mentions.saturating_add(1);
+        }
+    }
+}

@@ -1,0 +1,476 @@
+//! What the audit record will say about an exchange, gathered on the way.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::command::Verdict;
+use super::{DecisionId, Ending};
+use crate::audit::mask::masked;
+use crate::audit::outcome::{Outcome, OutcomePicker};
+use crate::audit::record::{self, Personal, Record};
+use crate::audit::{Entry, Salt, TraceContext, clean, names_of_flags};
+use crate::config::{AuditPolicy, CompiledPolicy};
+use crate::http::HeaderList;
+use crate::identity::{Failure, Principal, Why};
+use crate::jwt::Claimed;
+use crate::limits;
+use crate::mcp::{Call, Method, Revision, Target};
+use crate::oauth::ScopeSet;
+use crate::policy::Denial;
+use crate::units::UnixMillis;
+
+/// What is known of an exchange so far.
+#[derive(Debug)]
+pub(super) struct Account {
+    pub(super) id: DecisionId,
+    salt: Salt,
+    verdict: record::Verdict,
+    reason: &'static str,
+    http_method: Option<&'static str>,
+    request_id: Option<Box<str>>,
+    trace: Option<TraceContext>,
+    pub(super) request_bytes: usize,
+    pub(super) caller: Option<Rc<Principal>>,
+    pub(super) unverified: Option<Claimed>,
+    asked: Option<Box<Asked>>,
+    sides: Vec<Failure>,
+    missing: Vec<String>,
+    /// HTTP status of the answer, once its headers have passed.
+    pub(super) status: Option<u16>,
+    /// Reads the answer as it passes.
+    pub(super) outcome: Option<Box<OutcomePicker>>,
+    /// What of the answer the caller was not shown.
+    pub(super) hidden: usize,
+    /// Why the answer was not passed on, or not to its end.
+    pub(super) cut_off: Option<&'static str>,
+}
+
+/// What a request asks for, of a batch the call that decided.
+#[derive(Debug)]
+struct Asked {
+    revision: Revision,
+    method: Option<Method>,
+    target: Option<(&'static str, Option<String>)>,
+    uris: Vec<String>,
+    rule: Option<usize>,
+    arguments: BTreeMap<String, Value>,
+    arguments_digest: Option<String>,
+    stated_purpose: Option<String>,
+    has_result: bool,
+    /// Of a batch: its size, and the first few calls.
+    batch: Option<(usize, Vec<String>)>,
+}
+
+impl Account {
+    pub(super) const fn new(id: DecisionId, salt: Salt) -> Self {
+        Self {
+            id,
+            salt,
+            verdict: record::Verdict::None,
+            reason: "not_seen",
+            http_method: None,
+            request_id: None,
+            trace: None,
+            request_bytes: 0,
+            caller: None,
+            unverified: None,
+            asked: None,
+            sides: Vec::new(),
+            missing: Vec::new(),
+            status: None,
+            outcome: None,
+            hidden: 0,
+            cut_off: None,
+        }
+    }
+
+    pub(super) fn note_headers(&mut self, headers: &HeaderList) {
+        const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+        self.reason = "ended_early";
+        let method = headers.value(":method");
+        self.http_method = METHODS.into_iter().find(|known| method == Some(known));
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let request_id = headers.value("x-request-id").filter(|id| id.len() <= limits::MAX_RECORDED_ID_BYTES);
+        self.request_id = request_id.filter(|id| id.bytes().all(is_plain)).map(Into::into);
+        self.trace = headers.value("traceparent").and_then(|text| TraceContext::parse(text, "header"));
+    }
+
+    /// The decision; the first one counts.
+    pub(super) fn decide(&mut self, verdict: Verdict, reason: &'static str) {
+        if self.verdict == record::Verdict::None {
+            self.verdict = match verdict {
+                Verdict::Allow => record::Verdict::Allow,
+                Verdict::Deny => record::Verdict::Deny,
+                Verdict::Serve => record::Verdict::Serve,
+            };
+            self.reason = reason;
+        }
+    }
+
+    /// Whether the request was let through.
+    pub(super) fn is_allowed(&self) -> bool {
+        self.verdict == record::Verdict::Allow
+    }
+
+    /// The adapter has answered for it, or has cut it off.
+    pub(super) fn fail(&mut self, reason: &'static str) {
+        if self.is_allowed() {
+            self.cut_off.get_or_insert(reason);
+        } else {
+            self.decide(Verdict::Deny, reason);
+        }
+    }
+
+    /// The answer's headers are there.
+    pub(super) fn note_status(&mut self, headers: &HeaderList) {
+        self.status = headers.value(":status").and_then(|status| status.parse().ok());
+    }
+
+    /// Why a call was denied.
+    pub(super) fn note_denial(&mut self, denial: &Denial) {
+        match denial {
+            Denial::NotPermitted(failures) => self.sides.clone_from(failures),
+            Denial::InsufficientScope { missing, .. } => self.missing.clone_from(missing),
+            Denial::NoRule
+            | Denial::AmbiguousUri
+            | Denial::TaskNotBound
+            | Denial::OtherTenant
+            | Denial::Condition
+            | Denial::TokenLifetime { .. }
+            | Denial::InsufficientAuthentication(_)
+            | Denial::ApprovalUnavailable => {}
+        }
+    }
+
+    /// What was asked for. `index` is the place of the call that decided.
+    pub(super) fn note_calls<'a>(
+        &mut self,
+        calls: &[Call<'_>],
+        index: usize,
+        arguments: &dyn Fn(usize) -> Option<&'a RawValue>,
+        policy: &CompiledPolicy,
+    ) {
+        let (Some(audit), Some(call)) = (&policy.audit, calls.get(index)) else { return };
+        let tenant = self.caller.as_ref().and_then(|caller| caller.tenant());
+        let arguments = if call.has_arguments() { arguments(index) } else { None };
+        let rule = policy.rules.place(tenant, &call.target);
+        // What no rule names is any text that somebody has sent.
+        let written = |text: &str| match rule {
+            Some(_) => clean(text, limits::MAX_RECORDED_TEXT_BYTES).into_owned(),
+            None => masked(text, limits::MAX_RECORDED_TEXT_BYTES),
+        };
+        let (target, uris) = match &call.target {
+            Target::Protocol => (None, Vec::new()),
+            Target::Tool(name) => (Some(("tool", Some(written(name)))), Vec::new()),
+            Target::Prompt(name) => (Some(("prompt", Some(written(name)))), Vec::new()),
+            Target::Resources(uris) if uris.is_empty() => (None, Vec::new()),
+            Target::Resources(uris) => {
+                let uris = shortened(uris.iter().map(|uri| written(uri).into()), limits::MAX_RECORDED_LIST);
+                (Some(("resource", None)), uris.into_iter().map(Cow::into_owned).collect())
+            }
+            Target::Task => (Some(("task", None)), Vec::new()),
+        };
+        let redaction = match &call.target {
+            Target::Tool(name) => audit.redaction.of_tool(name),
+            Target::Prompt(_) | Target::Resources(_) | Target::Protocol | Target::Task => None,
+        };
+        if self.trace.is_none() {
+            self.trace = call.context.traceparent.as_deref().and_then(|text| TraceContext::parse(text, "_meta"));
+        }
+        self.asked = Some(Box::new(Asked {
+            revision: call.revision,
+            method: call.method,
+            target,
+            uris,
+            rule,
+            arguments: redaction
+                .zip(arguments)
+                .map(|(redaction, arguments)| redaction.apply(arguments.get(), &audit.pseudonyms, self.salt.text()))
+                .unwrap_or_default(),
+            arguments_digest: arguments.map(|arguments| audit.pseudonyms.digest(arguments.get().as_bytes())),
+            stated_purpose: call.context.purpose.as_deref().map(|text| masked(text, limits::MAX_RECORDED_TEXT_BYTES)),
+            has_result: calls.iter().any(|call| call.method.is_some() && call.id.is_some()),
+            batch: (calls.len() > 1).then(|| (calls.len(), summary(calls))),
+        }));
+    }
+
+    /// Begins to read the answer to a request with this id.
+    pub(super) fn watch_answer(&mut self, audit: &AuditPolicy, request_id: &RawValue) {
+        let tool = match &self.asked {
+            Some(asked) => {
+                asked.target.as_ref().filter(|(kind, _)| *kind == "tool").and_then(|(_, name)| name.as_deref())
+            }
+            None => None,
+        };
+        let fields = tool.and_then(|tool| audit.outcomes.of_tool(tool)).cloned();
+        self.outcome = Some(Box::new(OutcomePicker::new(fields, Some(request_id.get()))));
+    }
+
+    /// Whether the answer is to be read as it passes.
+    pub(super) fn reads_answer(&self) -> bool {
+        self.outcome.is_some()
+    }
+
+    /// The next part of an answer in JSON.
+    pub(super) fn read_answer(&mut self, part: &[u8]) {
+        if let Some(outcome) = &mut self.outcome {
+            outcome.feed(part);
+        }
+    }
+
+    /// One message of an answer in events.
+    pub(super) fn read_message(&mut self, message: &[u8]) {
+        if let Some(outcome) = &mut self.outcome {
+            outcome.message(message);
+        }
+    }
+
+    /// What was read of the answer.
+    pub(super) fn take_outcome(&mut self) -> Option<Outcome> {
+        self.outcome.take().map(|outcome| outcome.finish())
+    }
+
+    /// The record of a request that is let through and has not ended. It may be the last one: see
+    /// [`record::Kind::Provisional`].
+    pub(super) fn provisional(&self, started: UnixMillis, now: UnixMillis) -> Entry<'_> {
+        let record = Record { kind: record::Kind::Provisional, ..self.facts(started, now) };
+        Entry { record, personal: None }
+    }
+
+    fn facts(&self, started: UnixMillis, at: UnixMillis) -> Record<'_> {
+        let asked = self.asked.as_deref();
+        Record {
+            at: at.to_rfc3339().into(),
+            batch: asked.and_then(|asked| asked.batch.as_ref()).map(|(size, calls)| record::Batch {
+                calls: calls.iter().map(|call| call.as_str().into()).collect(),
+                size: small(*size),
+            }),
+            id: self.id.to_string().into(),
+            method: asked.and_then(|asked| asked.method).map(|method| method.name().into()),
+            reason: self.reason.into(),
+            revision: asked.map(|asked| asked.revision.name().into()),
+            rule: asked.and_then(|asked| asked.rule).map(small),
+            started: started.to_rfc3339().into(),
+            target: asked
+                .and_then(|asked| asked.target.as_ref())
+                .map(|(kind, name)| record::Target { kind: (*kind).into(), name: name.as_deref().map(Into::into) }),
+            trace: self.trace.as_ref().map(TraceContext::to_record),
+            verdict: self.verdict,
+            ..Record::default()
+        }
+    }
+
+    /// The whole record, and what of it is personal.
+    pub(super) fn conclude<'a>(
+        &'a self,
+        ending: &'a Ending,
+        policy: &'a CompiledPolicy,
+        outcome: Option<Outcome>,
+    ) -> Entry<'a> {
+        let asked = self.asked.as_deref();
+        let principal = self.caller.as_deref();
+        let status = self.status.or(ending.status);
+        let rule = asked.and_then(|asked| policy.rules.rules.get(asked.rule?));
+        let required =
+            rule.map(|rule| policy.rules.scopes.missing(&rule.scopes, &ScopeSet::default()).map(owned).collect());
+        let (answered, fields) = outcome.map(|outcome| (outcome.status, outcome.fields)).unzip();
+        let record = Record {
+            caller: principal.map(|principal| caller(principal, policy)),
+            http: Some(record::Http {
+                details: some(clean(&ending.details, limits::MAX_RECORDED_TEXT_BYTES)),
+                duration_ms: ending.at.millis_since(ending.started),
+                flags: names_of_flags(ending.flags).map(Into::into).collect(),
+                method: self.http_method.map(Into::into),
+                request_bytes: u64::try_from(self.request_bytes).unwrap_or(u64::MAX),
+                request_id: self.request_id.as_deref().map(Into::into),
+                status: status.map(u32::from),
+            }),
+            policy: Some(policy.digest.as_str().into()),
+            response: Some(record::Response {
+                cut_off: self.cut_off.map(Into::into),
+                hidden: small(self.hidden),
+                status: self.response_status(ending, status, answered),
+            }),
+            scopes: principal.map(|principal| record::Scopes {
+                granted: texts(principal.token().scopes(), limits::MAX_RECORDED_SCOPES),
+                missing: self.missing.iter().map(|scope| scope.as_str().into()).collect(),
+                required: required.unwrap_or_default(),
+            }),
+            sides: self.sides.iter().map(failed_side).collect(),
+            ..self.facts(ending.started, ending.at)
+        };
+        Entry { record, personal: Some(self.personal(ending, policy, fields.unwrap_or_default())) }
+    }
+
+    fn response_status(
+        &self,
+        ending: &Ending,
+        status: Option<u16>,
+        answered: Option<record::ResponseStatus>,
+    ) -> record::ResponseStatus {
+        use record::ResponseStatus::{Aborted, Error, Gateway, NoResult, RateLimited, Unread};
+
+        let asks = self.asked.as_deref().is_some_and(|asked| asked.has_result);
+        match status {
+            None => Aborted,
+            Some(_) if ending.is_broken_off() => Aborted,
+            Some(_) if !self.is_allowed() || self.cut_off.is_some() => Gateway,
+            // Envoy has no flag for a client that takes back a request over HTTP/2 when all of it was sent.
+            Some(_) if ending.is_partial => Aborted,
+            Some(429) => RateLimited,
+            Some(400..) => Error,
+            Some(_) => answered.unwrap_or(if asks { Unread } else { NoResult }),
+        }
+    }
+
+    fn personal<'a>(
+        &'a self,
+        ending: &'a Ending,
+        policy: &'a CompiledPolicy,
+        outcome: BTreeMap<String, Value>,
+    ) -> Personal<'a> {
+        let asked = self.asked.as_deref();
+        let mut personal = Personal {
+            arguments: asked.map(|asked| asked.arguments.clone()).unwrap_or_default(),
+            arguments_digest: asked.and_then(|asked| asked.arguments_digest.as_deref()).map(Into::into),
+            outcome,
+            salt: self.salt.text().into(),
+            source: ending.source.as_deref().map(Into::into),
+            stated_purpose: asked.and_then(|asked| asked.stated_purpose.as_deref()).map(Into::into),
+            unverified: self.unverified.as_ref().filter(|_| self.caller.is_none()).map(unverified),
+            uris: asked.map(|asked| asked.uris.iter().map(|uri| uri.as_str().into()).collect()).unwrap_or_default(),
+            ..Personal::default()
+        };
+        if let Some(principal) = self.caller.as_deref() {
+            let token = principal.token();
+            let attributes = token.attributes();
+            let one = |value: &'a Option<Box<str>>| value.as_deref().map(text);
+            personal.actors = texts(attributes.actors.iter().map(AsRef::as_ref), limits::MAX_RECORDED_LIST);
+            personal.acr = one(&attributes.acr);
+            personal.amr = texts(attributes.amr.iter().map(AsRef::as_ref), limits::MAX_RECORDED_LIST);
+            personal.auth_time = attributes.auth_time.map(crate::units::UnixSeconds::get);
+            personal.claimed_agent = one(&attributes.agent);
+            personal.claimed_groups = texts(attributes.groups.iter().map(AsRef::as_ref), limits::MAX_RECORDED_LIST);
+            personal.claimed_roles = texts(attributes.roles.iter().map(AsRef::as_ref), limits::MAX_RECORDED_LIST);
+            personal.department = one(&attributes.department);
+            personal.purpose = one(&attributes.purpose);
+            personal.token_id = token.token_id().map(identity);
+            match &policy.audit {
+                Some(audit) if audit.hides_subjects => {
+                    personal.pseudonym = Some(audit.pseudonyms.of(token.issuer(), token.subject().as_bytes()).into());
+                }
+                Some(_) | None => personal.subject = Some(identity(token.subject())),
+            }
+        }
+        personal
+    }
+}
+
+/// What a token that was not accepted says of itself.
+fn unverified(claimed: &Claimed) -> record::Unverified<'_> {
+    let one = |value: &Option<Box<str>>| value.as_deref().map(|value| identity(value).into_owned().into());
+    record::Unverified { client: one(&claimed.client_id), issuer: one(&claimed.issuer), subject: one(&claimed.subject) }
+}
+
+fn caller<'a>(principal: &'a Principal, policy: &'a CompiledPolicy) -> record::Caller<'a> {
+    let token = principal.token();
+    record::Caller {
+        agent: principal.agent(&policy.directory).map(|agent| agent.name.as_str().into()),
+        client: token.client_id().map(identity),
+        credential: "jwt".into(),
+        expires_at: token.expires_at().get(),
+        issued_at: token.issued_at().get(),
+        issuer: identity(token.issuer()),
+        machine: token.attributes().is_machine,
+        roles: principal.operator_roles().iter().map(|role| role.as_str().into()).collect(),
+        sender_constraint: "none".into(),
+        tenant: principal.tenant().map(identity),
+    }
+}
+
+fn failed_side(failure: &Failure) -> record::FailedSide<'_> {
+    record::FailedSide {
+        scopes: if let Why::MissingScopes(scopes) = &failure.why {
+            scopes.iter().map(|scope| scope.as_str().into()).collect()
+        } else {
+            Vec::new()
+        },
+        side: failure.side.name().into(),
+        why: failure.why.code().into(),
+    }
+}
+
+/// The first calls of a batch: method, and what it names.
+fn summary(calls: &[Call<'_>]) -> Vec<String> {
+    let line = |call: &Call<'_>| {
+        let method = call.method.map_or("response", Method::name);
+        match &call.target {
+            Target::Tool(name) | Target::Prompt(name) => {
+                format!("{method} {}", masked(name, limits::MAX_RECORDED_TEXT_BYTES))
+            }
+            Target::Resources(_) | Target::Protocol | Target::Task => method.to_owned(),
+        }
+    };
+    let mut room = limits::MAX_RECORDED_LIST.saturating_mul(limits::MEAN_RECORDED_BYTES);
+    let fits = |line: &String| match room.checked_sub(written_bytes(line)) {
+        Some(rest) => {
+            room = rest;
+            true
+        }
+        None => false,
+    };
+    calls.iter().take(limits::MAX_RECORDED_LIST).map(line).take_while(fits).collect()
+}
+
+/// Who somebody is, whole: half a name could be another one's.
+fn identity(text: &str) -> Cow<'_, str> {
+    clean(text, limits::MAX_IDENTITY_BYTES)
+}
+
+fn text(text: &str) -> Cow<'_, str> {
+    clean(text, limits::MAX_RECORDED_TEXT_BYTES)
+}
+
+fn texts<'a>(texts: impl Iterator<Item = &'a str>, most: usize) -> Vec<Cow<'a, str>> {
+    shortened(texts.map(text), most)
+}
+
+/// As many of these texts as there is room for, and how many more there are.
+fn shortened<'a>(texts: impl Iterator<Item = Cow<'a, str>>, most: usize) -> Vec<Cow<'a, str>> {
+    let (mut first, mut room, mut left_out) = (Vec::new(), most.saturating_mul(limits::MEAN_RECORDED_BYTES), 0_usize);
+    for text in texts {
+        match room.checked_sub(written_bytes(&text)) {
+            Some(rest) if left_out == 0 && first.len() < most => {
+                room = rest;
+                first.push(text);
+            }
+            _ => left_out = left_out.saturating_add(1),
+        }
+    }
+    if left_out > 0 {
+        first.push(format!("…[+{left_out}]").into());
+    }
+    first
+}
+
+/// Bytes of a clean text as JSON, in a list.
+fn written_bytes(text: &str) -> usize {
+    let escaped = text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
+    text.len().saturating_add(escaped).saturating_add(",\"\"".len())
+}
+
+fn owned(text: &str) -> Cow<'static, str> {
+    text.to_owned().into()
+}
+
+fn some(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn small(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

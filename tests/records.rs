@@ -1,0 +1,321 @@
+//! What the audit record says of an exchange, however it went.
+#![cfg(not(target_family = "wasm"))]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+#![expect(clippy::arithmetic_side_effects, reason = "the numbers are in the test")]
+
+mod support {
+    #[expect(dead_code, reason = "records need a part of it")]
+    pub(crate) mod gateway;
+    #[expect(dead_code, reason = "records need a part of it")]
+    pub(crate) mod issuer;
+    pub(crate) mod keys;
+}
+
+use serde_json::{Value, json};
+use toolgate::audit::Chain;
+use toolgate::exchange::{Ending, Event};
+use toolgate::keys::NamedKey;
+use toolgate::units::UnixMillis;
+
+use support::gateway::{Gateway, Keys, Request, Run, call, policy, token_with};
+use support::issuer::NOW;
+
+/// How an exchange ends when nothing goes wrong.
+fn well() -> Ending {
+    let started = UnixMillis::new(NOW * 1000);
+    Ending {
+        started,
+        at: UnixMillis::new(NOW * 1000 + 250),
+        status: None,
+        details: "via_upstream".to_owned(),
+        is_partial: false,
+        flags: 0,
+        source: Some("192.0.2.7".to_owned()),
+    }
+}
+
+/// The record of an exchange that has ended, and what of it is personal.
+fn concluded(run: &mut Run<'_>, ending: &Ending) -> (Value, Value) {
+    let entry = run.exchange.conclude(ending, &run.gateway.policy);
+    let key = NamedKey::new("k1", &[1; 32]).unwrap();
+    let mut chain = Chain::new("0".repeat(32), String::new(), String::new(), ending.at);
+    let line: Value = serde_json::from_str(&chain.seal(&key, entry).unwrap()).unwrap();
+    (line["record"].clone(), line["personal"].clone())
+}
+
+/// Sends a whole request.
+fn sent<'g>(gateway: &'g mut Gateway, request: &Request) -> Run<'g> {
+    let mut run = gateway.begin();
+    run.headers(request);
+    if !request.body().is_empty() {
+        run.complete(request.body());
+    }
+    run
+}
+
+fn answered(run: &mut Run<'_>, body: &str) {
+    run.answer(&[(":status", "200"), ("content-type", "application/json")]);
+    run.handle(Event::ResponseChunk { bytes: body.as_bytes(), end_of_stream: true });
+}
+
+fn gateway() -> Gateway {
+    Gateway::new(policy(), Keys::Inline)
+}
+
+#[test]
+fn a_call_that_was_allowed_and_answered() {
+    let mut gateway = gateway();
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let request = Request::post("read", &call("read")).with("traceparent", trace).with("x-request-id", "r-1");
+    let mut run = sent(&mut gateway, &request);
+    answered(&mut run, r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#);
+    let (record, personal) = concluded(&mut run, &well());
+    let digest = run.gateway.policy.digest.clone();
+    let known = json!({
+        "at": "2027-01-15T08:00:00.250Z", "started": "2027-01-15T08:00:00.000Z",
+        "v": 1, "kind": "request", "instance": "", "worker": "", "policy": digest,
+        "id": "0000000000000000000000000000002a",
+        "verdict": "allow", "reason": "permitted", "rule": 0,
+        "revision": "2025-03-26", "method": "tools/call", "target": {"kind": "tool", "name": "read"},
+        "caller": {
+            "issuer": "https://issuer.test", "client": "client-1", "credential": "jwt", "machine": false,
+            "sender_constraint": "none", "issued_at": NOW - 10, "expires_at": NOW + 590,
+        },
+        "scopes": {"granted": ["read"], "required": ["read"]},
+        "http": {
+            "method": "POST", "status": 200, "details": "via_upstream", "duration_ms": 250,
+            "request_bytes": request.body().len(), "request_id": "r-1",
+        },
+        "trace": {
+            "id": "4bf92f3577b34da6a3ce929d0e0e4736", "parent": "00f067aa0ba902b7", "source": "header",
+        },
+        "response": {"status": "success"},
+    });
+    for (name, value) in known.as_object().unwrap() {
+        assert_eq!(record[name], *value, "{name}");
+    }
+    let rest: Vec<&String> = record.as_object().unwrap().keys().filter(|name| known.get(name).is_none()).collect();
+    assert_eq!(rest, ["anchor", "chain", "personal"]);
+    assert_eq!((&personal["subject"], &personal["source"]), (&"user-7".into(), &"192.0.2.7".into()));
+    assert!(personal["arguments_digest"].as_str().unwrap().starts_with("d_"));
+    assert!(personal.get("arguments").is_none(), "no value of an argument is written unless the policy says so");
+}
+
+#[test]
+fn each_denial_names_its_reason_and_what_is_known_of_the_caller() {
+    let mut gateway = gateway();
+    let expired = token_with(json!({"age_s": 1000}).as_object().unwrap());
+    let cases = [
+        (Request::new("POST", "/mcp"), "no_token", None, None),
+        (Request::new("POST", "/elsewhere"), "unknown_path", None, None),
+        (Request::post("read", &call("read")).bearer("no.token"), "not_a_jwt", None, None),
+        (Request::post("read", &call("read")).bearer(&expired), "token_expired", None, Some("user-7")),
+        (Request::post("read", &call("write")), "insufficient_scope", Some("user-7"), None),
+        (Request::post("read", &call("nothing")), "no_rule", Some("user-7"), None),
+        (Request::post("read", &json!([])), "invalid_request", Some("user-7"), None),
+        (Request::post("read", &call("read")).with_bytes("{"), "parse_error", Some("user-7"), None),
+    ];
+    for (request, reason, subject, unverified) in cases {
+        let mut run = sent(&mut gateway, &request);
+        let (record, personal) = concluded(&mut run, &well());
+        assert_eq!((&record["verdict"], &record["reason"]), (&"deny".into(), &reason.into()));
+        assert_eq!(record["response"]["status"], "gateway", "{reason}");
+        assert!(record["http"]["status"].as_u64().unwrap() >= 400, "{reason}");
+        assert_eq!(personal["subject"].as_str(), subject, "{reason}");
+        assert_eq!(record.get("caller").is_some(), subject.is_some(), "{reason}");
+        assert_eq!(personal["unverified"]["subject"].as_str(), unverified, "{reason}");
+    }
+}
+
+#[test]
+fn a_denial_for_want_of_scopes_lists_them() {
+    let mut gateway = gateway();
+    let (record, _) = concluded(&mut sent(&mut gateway, &Request::post("read", &call("write"))), &well());
+    assert_eq!(record["scopes"], json!({"granted": ["read"], "missing": ["write"], "required": ["write"]}));
+}
+
+#[test]
+fn a_denial_by_sides_lists_each_with_its_reason() {
+    let mut document = policy();
+    document["clients"] = json!({"another": {}});
+    document["operators"] = json!({"boss": {"match": {"roles": ["boss"]}, "scopes": ["read"]}});
+    let mut gateway = Gateway::new(document, Keys::Inline);
+    let (record, _) = concluded(&mut sent(&mut gateway, &Request::post("read", &call("read"))), &well());
+    let sides = json!([{"side": "person", "why": "no_role"}, {"side": "client", "why": "unknown_client"}]);
+    assert_eq!((&record["reason"], &record["sides"]), (&"not_permitted".into(), &sides));
+}
+
+#[test]
+fn what_never_reached_the_filter_has_a_record_too() {
+    let mut gateway = gateway();
+    let ending = Ending { status: Some(400), details: "http1.codec_error".to_owned(), flags: 0x40000, ..well() };
+    let (record, personal) = concluded(&mut gateway.begin(), &ending);
+    assert_eq!((&record["verdict"], &record["reason"]), (&"none".into(), &"not_seen".into()));
+    assert_eq!((&record["http"]["flags"], &record["http"]["status"]), (&json!(["DPE"]), &400.into()));
+    assert!(personal.get("subject").is_none() && record.get("caller").is_none());
+}
+
+#[test]
+fn a_client_that_leaves_leaves_a_record() {
+    let mut gateway = gateway();
+    let request = Request::post("read", &call("read"));
+    let gone = Ending { flags: 0x4000, details: "downstream_remote_disconnect".to_owned(), ..well() };
+
+    // While the request is coming in.
+    let mut run = gateway.begin();
+    run.headers(&request);
+    run.handle(Event::RequestBody { buffered: 17 });
+    let (record, personal) = concluded(&mut run, &gone);
+    assert_eq!((&record["verdict"], &record["reason"]), (&"none".into(), &"ended_early".into()));
+    assert_eq!((&record["response"]["status"], &record["http"]["request_bytes"]), (&"aborted".into(), &17.into()));
+    assert_eq!(personal["subject"], "user-7");
+
+    // While the upstream is at work.
+    let (record, _) = concluded(&mut sent(&mut gateway, &request), &gone);
+    assert_eq!((&record["verdict"], &record["response"]["status"]), (&"allow".into(), &"aborted".into()));
+    assert!(record["http"].get("status").is_none());
+
+    // While the answer is coming.
+    let mut run = sent(&mut gateway, &request);
+    run.answer(&[(":status", "200"), ("content-type", "text/event-stream")]);
+    let (record, _) = concluded(&mut run, &gone);
+    assert_eq!((&record["response"]["status"], &record["http"]["status"]), (&"aborted".into(), &200.into()));
+}
+
+#[test]
+fn what_envoy_has_no_flag_for_is_aborted_too() {
+    let mut gateway = gateway();
+    let request = Request::post("read", &call("read"));
+    // A client that takes its request back over HTTP/2.
+    let mut run = sent(&mut gateway, &request);
+    run.answer(&[(":status", "200"), ("content-type", "text/event-stream")]);
+    let (record, _) = concluded(&mut run, &Ending { is_partial: true, ..well() });
+    assert_eq!(record["response"]["status"], "aborted");
+    // A stream that has lasted too long, which Envoy answers for.
+    let mut run = sent(&mut gateway, &request);
+    run.answer(&[(":status", "504")]);
+    let (record, _) = concluded(&mut run, &Ending { details: "max_duration_timeout".to_owned(), ..well() });
+    assert_eq!(record["response"]["status"], "aborted");
+    // What the gateway answers itself is its own, though nobody waited for the end of it.
+    let mut run = sent(&mut gateway, &Request::post("nothing", &call("nothing")));
+    let (record, _) = concluded(&mut run, &Ending { status: Some(403), is_partial: true, ..well() });
+    assert_eq!((&record["verdict"], &record["response"]["status"]), (&"deny".into(), &"gateway".into()));
+}
+
+#[test]
+fn a_long_list_is_cut_by_its_bytes_and_says_so() {
+    let mut gateway = gateway();
+    let calls: Vec<Value> = (0..40).map(|_| call(&"\\\"".repeat(100))).collect();
+    let request = Request::post("read", &calls.into());
+    let (record, _) = concluded(&mut sent(&mut gateway, &request), &well());
+    let calls = record["batch"]["calls"].as_array().unwrap();
+    assert_eq!(record["batch"]["size"], 40);
+    assert!(calls.len() < 32 && record["batch"]["calls"].to_string().len() <= 4096, "{calls:?}");
+}
+
+#[test]
+fn answers_are_told_apart() {
+    let of = |headers: &[(&str, &str)], body: &str| {
+        let mut gateway = gateway();
+        let mut run = sent(&mut gateway, &Request::post("read", &call("read")));
+        run.answer(headers);
+        run.handle(Event::ResponseChunk { bytes: body.as_bytes(), end_of_stream: true });
+        concluded(&mut run, &well()).0["response"]["status"].as_str().unwrap().to_owned()
+    };
+    let json = |body| of(&[(":status", "200"), ("content-type", "application/json")], body);
+    let events = |body: &str| of(&[(":status", "200"), ("content-type", "text/event-stream")], body);
+    assert_eq!(json(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), "success");
+    assert_eq!(json(r#"{"jsonrpc":"2.0","id":1,"result":{"isError":true}}"#), "tool_error");
+    assert_eq!(json(r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"no"}}"#), "error");
+    assert_eq!(json("not json"), "unread");
+    let progress = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{}}\n\n";
+    let result = "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"isError\":true}}\n\n";
+    assert_eq!(events(&format!("{progress}{result}")), "tool_error");
+    assert_eq!(of(&[(":status", "429"), ("content-type", "text/plain")], "slow down"), "rate_limited");
+    assert_eq!(of(&[(":status", "500"), ("content-type", "text/plain")], "oh"), "error");
+    let zipped = [(":status", "200"), ("content-type", "application/json"), ("content-encoding", "gzip")];
+    assert_eq!(of(&zipped, "\u{1f}"), "unread");
+}
+
+#[test]
+fn an_answer_that_is_refused_is_the_gateways_own() {
+    let mut gateway = gateway();
+    let mut run = sent(&mut gateway, &Request::post("read", &call("read")));
+    run.answer(&[(":status", "302"), ("location", "https://elsewhere.test/")]);
+    let (record, _) = concluded(&mut run, &well());
+    assert_eq!(record["verdict"], "allow");
+    assert_eq!(record["response"], json!({"cut_off": "upstream_refused", "status": "gateway"}));
+    assert_eq!(record["http"]["status"], 502);
+}
+
+#[test]
+fn a_list_says_how_much_of_it_was_hidden() {
+    let mut gateway = gateway();
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    let mut run = sent(&mut gateway, &Request::post("read", &list));
+    run.answer(&[(":status", "200"), ("content-type", "application/json")]);
+    let tools = json!([{"name": "read", "inputSchema": {}}, {"name": "write", "inputSchema": {}}]);
+    let body = json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": tools}}).to_string();
+    run.handle(Event::ResponseComplete { body: body.as_bytes() });
+    let (record, _) = concluded(&mut run, &well());
+    assert_eq!(record["response"], json!({"hidden": 1, "status": "success"}));
+    assert!(record.get("target").is_none());
+}
+
+#[test]
+fn a_batch_lists_its_calls_and_is_decided_by_one() {
+    let mut gateway = gateway();
+    let messages = json!([call("read"), call("write"), {"jsonrpc": "2.0", "method": "notifications/cancelled"}]);
+    let (record, _) = concluded(&mut sent(&mut gateway, &Request::post("read", &messages)), &well());
+    let calls = json!(["tools/call read", "tools/call write", "notifications/cancelled"]);
+    assert_eq!(record["batch"], json!({"calls": calls, "size": 3}));
+    assert_eq!((&record["target"]["name"], &record["rule"]), (&"write".into(), &1.into()));
+}
+
+#[test]
+fn subjects_can_be_hidden_behind_pseudonyms() {
+    let of = |subjects: &str, subject: &str| {
+        let mut document = policy();
+        document["audit"] = json!({"subjects": subjects});
+        let mut gateway = Gateway::new(document, Keys::Inline);
+        let token = token_with(json!({"sub": subject, "scope": "read"}).as_object().unwrap());
+        let request = Request::post("read", &call("read")).bearer(&token);
+        concluded(&mut sent(&mut gateway, &request), &well()).1
+    };
+    let (hidden, same, other) = (of("pseudonym", "ann"), of("pseudonym", "ann"), of("pseudonym", "bob"));
+    assert!(hidden.get("subject").is_none() && !hidden.to_string().contains("ann"));
+    assert!(hidden["pseudonym"].as_str().unwrap().starts_with("p_"));
+    assert_eq!(hidden["pseudonym"], same["pseudonym"]);
+    assert_ne!(hidden["pseudonym"], other["pseudonym"]);
+    assert!(of("plain", "ann").get("pseudonym").is_none());
+}
+
+#[test]
+fn without_records_there_is_nothing_to_read_an_answer_for() {
+    let mut document = policy();
+    document["audit"] = json!({"records": "off"});
+    let mut gateway = Gateway::new(document, Keys::Inline);
+    assert!(gateway.policy.audit.is_none());
+    let mut run = sent(&mut gateway, &Request::post("read", &call("read")));
+    run.answer(&[(":status", "200"), ("content-type", "application/json")]);
+    assert_eq!(run.exchange.answer_body(), toolgate::exchange::AnswerBody::Unread);
+}
+
+#[test]
+fn only_what_is_let_through_has_a_provisional_record() {
+    let mut gateway = gateway();
+    let now = UnixMillis::new(NOW * 1000);
+    let denied = sent(&mut gateway, &Request::post("read", &call("write")));
+    assert!(denied.exchange.provisional(now, now).is_none());
+    let allowed = sent(&mut gateway, &Request::post("read", &call("read")));
+    let entry = allowed.exchange.provisional(now, now).unwrap();
+    let record = serde_json::to_value(&entry.record).unwrap();
+    assert_eq!((&record["kind"], &record["verdict"]), (&"provisional".into(), &"allow".into()));
+    assert_eq!(record["target"]["name"], "read");
+}
