@@ -281,8 +281,8 @@ pub const MAX_RECORDED_ID_BYTES: usize = 64;
 /// Most elements of a list in an audit record, such as roles or URIs; what is left out is counted.
 pub const MAX_RECORDED_LIST: usize = 32;
 
-/// Bytes that an element of such a list may take on average, as JSON: 4 KiB for a list, so that a record stays below 32 KiB
-/// whatever a client writes.
+/// Bytes that an element of such a list may take on average, as JSON: 4 KiB for a list, so that a record stays below
+/// 32 KiB whatever a client writes.
 pub const MEAN_RECORDED_BYTES: usize = 128;
 
 /// Most scopes of a token in an audit record: enough to decide again by them.

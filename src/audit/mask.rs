@@ -25,6 +25,9 @@ const LEAST_KEY_BYTES: usize = 32;
 /// `{"alg":""}` in base64url.
 const LEAST_HEADER_BYTES: usize = 15;
 
+/// The shortest of [`PREFIXES`] with what follows at least.
+const LEAST_TOKEN_BYTES: usize = 13;
+
 /// How tokens of well-known services begin, and how many characters follow at least.
 const PREFIXES: [(&str, usize); 21] = [
     ("sk-", 16),
@@ -98,34 +101,50 @@ impl<'a> Finder<'a> {
     fn look(&mut self, at: usize) -> Step {
         let rest = self.rest(at);
         let Some(first) = rest.chars().next() else { return Step::End };
-        let next = at.saturating_add(first.len_utf8());
-        let is_inside = self.text.get(..at).and_then(|before| before.chars().next_back()).is_some_and(is_letter);
-        let found = match first {
-            '-' => pem(rest).map(|length| (length, KEY)),
-            '"' => quoted_email(rest).map(|length| (length, EMAIL)),
-            '+' | '(' if !is_inside => return self.number(at).unwrap_or(Step::To(next)),
-            _ if !is_letter(first) || is_inside => return Step::To(next),
+        let next = Step::To(at.saturating_add(first.len_utf8()));
+        let found = |length: usize, mask| Step::Found(at..at.saturating_add(length), mask);
+        match first {
+            '-' => pem(rest).map_or(next, |length| found(length, KEY)),
+            '"' => quoted_email(rest).map_or(next, |length| found(length, EMAIL)),
+            '+' | '(' if !self.is_inside(at) => self.number(at).unwrap_or(next),
+            _ if !is_letter(first) || self.is_inside(at) => next,
             _ => match uuid(rest.as_bytes()) {
-                Some(length) => return Step::To(at.saturating_add(length)),
-                None => return self.word(at).unwrap_or(Step::To(next)),
+                Some(length) => Step::To(at.saturating_add(length)),
+                // Nothing begins inside of a word.
+                None => self.word(at).unwrap_or_else(|| {
+                    let word = run(rest.as_bytes(), |byte| byte.is_ascii_alphanumeric() || byte == b'_');
+                    Step::To(at.saturating_add(word.max(first.len_utf8())))
+                }),
             },
-        };
-        found.map_or(Step::To(next), |(length, mask)| Step::Found(at..at.saturating_add(length), mask))
+        }
+    }
+
+    /// Whether a word goes on here.
+    fn is_inside(&self, at: usize) -> bool {
+        self.text.get(..at).and_then(|before| before.chars().next_back()).is_some_and(is_letter)
     }
 
     /// What may begin where a word begins.
     fn word(&mut self, at: usize) -> Option<Step> {
-        let found = |length: usize, mask| Step::Found(at..at.saturating_add(length), mask);
         if let Some(length) = self.email(at) {
-            return Some(found(length, EMAIL));
+            return Some(Step::Found(at..at.saturating_add(length), EMAIL));
         }
         if let Some(secret) = bearer(self.rest(at)) {
             return Some(Step::Found(at.saturating_add(secret.start)..at.saturating_add(secret.end), KEY));
         }
-        match self.jwt(at).or_else(|| self.prefixed(at)).or_else(|| self.random(at)) {
-            Some(length) => Some(found(length, KEY)),
+        match self.key(at) {
+            Some(length) => Some(Step::Found(at..at.saturating_add(length), KEY)),
             None => self.number(at),
         }
+    }
+
+    fn key(&mut self, at: usize) -> Option<usize> {
+        // Most words are shorter than any key.
+        let start = self.rest(at).as_bytes().get(..LEAST_TOKEN_BYTES)?;
+        if !start.iter().all(|&byte| is_base64(byte) || byte == b'.') {
+            return None;
+        }
+        self.jwt(at).or_else(|| self.prefixed(at)).or_else(|| self.random(at))
     }
 
     fn rest(&self, at: usize) -> &'a str {
@@ -169,10 +188,10 @@ impl<'a> Finder<'a> {
     /// A token that begins as those of a well-known service do, and has a digit as they do.
     fn prefixed(&mut self, at: usize) -> Option<usize> {
         let rest = self.rest(at);
-        let (prefix, least) = PREFIXES.into_iter().find(|(prefix, _)| rest.starts_with(prefix))?;
         if at < self.no_prefix_before {
             return None;
         }
+        let (prefix, least) = PREFIXES.into_iter().find(|(prefix, _)| rest.starts_with(prefix))?;
         let length = run(rest.as_bytes(), is_base64url);
         let token = rest.get(prefix.len()..length)?;
         if token.len() >= least && token.bytes().any(|byte| byte.is_ascii_digit()) {
@@ -191,7 +210,7 @@ impl<'a> Finder<'a> {
         let rest = self.rest(at).as_bytes();
         let (mut length, mut digit_changes, mut rises) = (0_usize, 0_usize, 0_usize);
         let mut last = b'-';
-        while let Some(&byte) = rest.get(length).filter(|&&byte| is_base64url(byte) || matches!(byte, b'+' | b'/')) {
+        while let Some(&byte) = rest.get(length).filter(|&&byte| is_base64(byte)) {
             if !last.is_ascii_alphanumeric() && uuid(rest.get(length..)?).is_some() {
                 break;
             }
@@ -496,6 +515,11 @@ const fn is_base64url(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
 
+/// The characters of Base64 in both alphabets, without padding.
+const fn is_base64(byte: u8) -> bool {
+    is_base64url(byte) || matches!(byte, b'+' | b'/')
+}
+
 /// What may stand between the digits of a telephone number; dashes and blanks of all widths.
 const fn is_separator(character: char) -> bool {
     matches!(
@@ -778,6 +802,12 @@ mod tests {
             let shown = masked(&text, usize::MAX);
             assert!(shown.len() <= text.len().saturating_mul(3), "{piece}");
         }
+    }
+
+    #[test]
+    fn no_key_is_shorter_than_the_shortest() {
+        assert_eq!(PREFIXES.iter().map(|(prefix, least)| prefix.len() + least).min(), Some(LEAST_TOKEN_BYTES));
+        const { assert!(LEAST_HEADER_BYTES >= LEAST_TOKEN_BYTES && LEAST_KEY_BYTES >= LEAST_TOKEN_BYTES) };
     }
 
     #[test]

@@ -57,6 +57,14 @@ impl Token {
         let is_index = text == "0" || (!text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit()));
         Some(Self::Name { name, index: if is_index { text.parse().ok() } else { None } })
     }
+
+    fn is_for(&self, step: Step<'_>) -> bool {
+        match (self, step) {
+            (Self::Any, _) => true,
+            (Self::Name { name, .. }, Step::Member(member)) => **name == *member,
+            (Self::Name { index, .. }, Step::Element(element)) => *index == Some(element),
+        }
+    }
 }
 
 /// A step down in a JSON text.
@@ -73,12 +81,42 @@ pub(super) type Some32 = u32;
 
 /// Up to [`limits::MAX_AUDIT_POINTERS`] pointers in an order.
 #[derive(Clone, Debug, Default)]
-pub(super) struct PointerSet(Vec<Pointer>);
+pub(super) struct PointerSet {
+    pointers: Vec<Pointer>,
+    /// What they say of each level, so that most steps need not look at each of them.
+    levels: Vec<Level>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Level {
+    /// Those that end there.
+    ended: Some32,
+    /// Those that go on with `*`.
+    any: Some32,
+    /// Those that go on with a name.
+    named: Some32,
+}
 
 impl PointerSet {
     /// These pointers; `None` if they are too many.
     pub(super) fn new(pointers: Vec<Pointer>) -> Option<Self> {
-        (pointers.len() <= limits::MAX_AUDIT_POINTERS).then_some(Self(pointers))
+        if pointers.len() > limits::MAX_AUDIT_POINTERS {
+            return None;
+        }
+        let level = |depth: usize| {
+            let mut level = Level::default();
+            for (pointer, bit) in pointers.iter().zip(Self::bits()) {
+                match pointer.0.get(depth) {
+                    Some(Token::Any) => level.any |= bit,
+                    Some(Token::Name { .. }) => level.named |= bit,
+                    None if pointer.0.len() == depth => level.ended |= bit,
+                    None => {}
+                }
+            }
+            level
+        };
+        let levels = (0..=limits::MAX_POINTER_TOKENS).map(level).collect();
+        Some(Self { pointers, levels })
     }
 
     /// The bits of the first pointer, the second one, and so on.
@@ -88,32 +126,37 @@ impl PointerSet {
 
     /// All of them.
     pub(super) fn all(&self) -> Some32 {
-        self.select(Some32::MAX, |_| true)
+        self.level(0, |level| level.ended | level.any | level.named)
     }
 
     /// Those of `open` that end after `depth` steps.
     pub(super) fn ended(&self, open: Some32, depth: usize) -> Some32 {
-        self.select(open, |pointer| pointer.0.len() == depth)
+        open & self.level(depth, |level| level.ended)
     }
 
     /// Those of `open` that go this way with their step number `depth`.
     pub(super) fn follow(&self, open: Some32, depth: usize, step: Step<'_>) -> Some32 {
-        self.select(open, |pointer| match (pointer.0.get(depth), step) {
-            (Some(Token::Any), _) => true,
-            (Some(Token::Name { name, .. }), Step::Member(member)) => **name == *member,
-            (Some(Token::Name { index, .. }), Step::Element(element)) => *index == Some(element),
-            (None, _) => false,
-        })
+        let mut named = open & self.level(depth, |level| level.named);
+        let mut followed = open & self.level(depth, |level| level.any);
+        while named != 0 {
+            let place = named.trailing_zeros();
+            let pointer = usize::try_from(place).ok().and_then(|place| self.pointers.get(place));
+            if pointer.and_then(|pointer| pointer.0.get(depth)).is_some_and(|token| token.is_for(step)) {
+                followed |= Some32::wrapping_shl(1, place);
+            }
+            // Without its lowest bit.
+            named &= named.wrapping_sub(1);
+        }
+        followed
     }
 
     /// Whether any of `open` spells its step number `depth` out.
     pub(super) fn is_spelt(&self, open: Some32, depth: usize) -> bool {
-        self.select(open, |pointer| matches!(pointer.0.get(depth), Some(Token::Name { .. }))) != 0
+        open & self.level(depth, |level| level.named) != 0
     }
 
-    fn select(&self, open: Some32, is_wanted: impl Fn(&Pointer) -> bool) -> Some32 {
-        let wanted = self.0.iter().zip(Self::bits()).filter(|(pointer, bit)| open & bit != 0 && is_wanted(pointer));
-        wanted.fold(0, |selected, (_, bit)| selected | bit)
+    fn level(&self, depth: usize, part: impl Fn(&Level) -> Some32) -> Some32 {
+        self.levels.get(depth).map_or(0, part)
     }
 }
 

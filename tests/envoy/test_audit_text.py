@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+import stack
 
 from conftest import NewGateway
 from support import cli, http1, messages, recorder
@@ -129,7 +130,8 @@ def test_bodies(open_gateway: Gateway, issuer: Issuer) -> None:
             assert open_gateway.send(post, token).status < 500
             sent += 1
     for raw in BROKEN:
-        for body in (b'{"jsonrpc":"2.0","id":1,"method":"%b"}' % raw, raw, b'{"jsonrpc":"2.0","id":"%b","method":"ping"}' % raw):
+        method, id_ = b'{"jsonrpc":"2.0","id":1,"method":"%b"}', b'{"jsonrpc":"2.0","id":"%b","method":"ping"}'
+        for body in (raw, method % raw, id_ % raw):
             open_gateway.send(messages.call("ping").with_body(body), token)
             sent += 1
     found = assert_plain(watch, sent)
@@ -223,7 +225,8 @@ def test_the_log_of_all_this_is_whole(open_gateway: Gateway) -> None:
     verified = cli.verify(open_gateway.envoy.audit_key, open_gateway.audit_log)
     assert verified.is_clean, verified.report["defects"][:3]
     # What the command prints is as safe as what it reads.
-    shown = cli.toolgate("verify-log", open_gateway.audit_log, keys={"TOOLGATE_AUDIT_KEY": open_gateway.envoy.audit_key})
+    keys = {stack.AUDIT_KEY: open_gateway.envoy.audit_key}
+    shown = cli.toolgate("verify-log", open_gateway.audit_log, keys=keys)
     assert shown.returncode == 0 and "\x1b" not in shown.stdout
 
 
@@ -292,7 +295,8 @@ def plant(gateway: Gateway, issuer: Issuer, planted: Planted) -> int:
     trace = secrets.token_hex(16)
     planted.keep("traceparent", trace)
     known = {name: planted(name) for name in ("sub", "jti", "client_id", "purpose")}
-    good = issuer.token("messages:write", aud=SESSIONS, roles=[planted("role")], unknown=planted("unknown claim"), **known)
+    known |= {"unknown": planted("unknown claim")}
+    good = issuer.token("messages:write", aud=SESSIONS, roles=[planted("role")], **known)
     forged = issuer.token(aud=SESSIONS, sub=planted("unverified sub"), key=Key.generate("ES256", "stranger"))
     for name, token in (("good", good), ("forged", forged)):
         head, payload, signature = token.split(".")
@@ -302,7 +306,8 @@ def plant(gateway: Gateway, issuer: Issuer, planted: Planted) -> int:
     def place(where: str) -> tuple[str, str]:
         return (where, planted(where))
 
-    extra = [place(name) for name in ("Cookie", "X-Api-Key", "X-Secret", "Proxy-Authorization", "Referer", "User-Agent")]
+    names = ("Cookie", "X-Api-Key", "X-Secret", "Proxy-Authorization", "Referer", "User-Agent")
+    extra = [place(name) for name in names]
     extra += [("traceparent", f"00-{trace}-00f067aa0ba902b7-01"), ("Forwarded", f"for={planted('Forwarded')}")]
     arguments = {
         "text": planted("argument"),
@@ -330,9 +335,11 @@ def plant(gateway: Gateway, issuer: Issuer, planted: Planted) -> int:
     answers = {
         "result": recorder.answer(200, body("result"), own),
         "events": recorder.events(b"data: " + body("event") + b"\n\n"),
-        "error": recorder.answer(200, body("error", error={"code": 1, "message": planted("error"), "data": planted("error")})),
+        "error": recorder.answer(200, body("error", error={"code": 1, "message": planted("message")})),
         "status": recorder.answer(500, planted("failure").encode(), own),
-        "refusal": recorder.answer(401, planted("refusal").encode(), {"www-authenticate": f'Bearer x="{planted("challenge")}"'}),
+        "refusal": recorder.answer(
+            401, planted("refusal").encode(), {"www-authenticate": f'Bearer x="{planted("challenge")}"'}
+        ),
         "odd": recorder.answer(200, planted("odd answer").encode(), {"content-type": f"text/{planted('media type')}"}),
         "encoded": recorder.answer(200, b"x", {"content-encoding": planted("encoding")}),
         "broken": lambda _, connection: connection.sendall(planted("no http").encode() + b"\r\n\r\n"),
@@ -392,6 +399,7 @@ def test_no_secret_is_written_anywhere(quiet: Envoy) -> None:
     verdicts = {parsed(line)["verdict"] for line in lines}
     # A fragment in the path is refused by Envoy itself.
     assert verdicts == {"allow", "deny", "none"}
+    keys = {stack.AUDIT_KEY: quiet.audit_key}
     heads = chains_of([parsed(line) for line in lines_of(gateway.audit_log)])
     quiet.wait_until("the anchor knows them", lambda: heads.items() <= store.heads().items())
     outputs = {
@@ -399,9 +407,9 @@ def test_no_secret_is_written_anywhere(quiet: Envoy) -> None:
         "access log": gateway.access_log.read_text(),
         "Envoy's own log": quiet.log,
         "statistics": quiet.admin("/stats?usedonly") + quiet.admin("/stats/prometheus"),
-        "configuration": quiet.admin("/config_dump?include_eds") + quiet.admin("/clusters") + quiet.admin("/server_info"),
+        "configuration": "".join(map(quiet.admin, ("/config_dump?include_eds", "/clusters", "/server_info"))),
         "checkpoints": store.path.read_text(),
-        "verification": cli.toolgate("verify-log", gateway.audit_log, keys={"TOOLGATE_AUDIT_KEY": quiet.audit_key}).stdout,
+        "verification": cli.toolgate("verify-log", gateway.audit_log, keys=keys).stdout,
     }
     assert all(len(text) > 100 for text in outputs.values()), {name: len(text) for name, text in outputs.items()}
     found = {name: planted.found_in(text) for name, text in outputs.items()}
@@ -409,8 +417,5 @@ def test_no_secret_is_written_anywhere(quiet: Envoy) -> None:
     # Records are in Envoy's own log only because the policy says so; nothing but them has any of it there.
     other = "\n".join(line for line in quiet.log.splitlines() if "toolgate audit {" not in line)
     assert len(other) > 1000 and not planted.found_in(other)
-    checked = cli.toolgate(
-        *("verify-log", "--ignore-other-lines", gateway.envoy.directory / "envoy.log"),
-        keys={"TOOLGATE_AUDIT_KEY": quiet.audit_key},
-    )
+    checked = cli.toolgate("verify-log", "--ignore-other-lines", quiet.directory / "envoy.log", keys=keys)
     assert checked.returncode == 0, checked.stdout

@@ -8,6 +8,7 @@ rendered from `envoy/envoy.yaml`, which is what operators copy.
 import json
 import re
 import shutil
+import signal
 import socket
 import time
 import urllib.request
@@ -44,9 +45,12 @@ def free_port() -> int:
 class Envoy:
     """One Envoy process, to which listeners are added while it runs."""
 
-    def __init__(self, directory: Path, session_key: str | None = None) -> None:
+    def __init__(
+        self, directory: Path, session_key: str | None = None, audit_key: str | None = None, node: str = "test"
+    ) -> None:
         assert stack.FILTER.exists(), f"{stack.FILTER} does not exist: build the filter first"
         self.directory = directory
+        directory.mkdir(exist_ok=True)
         # A copy, so that a build meanwhile does not change what is tested.
         self.module = directory / "toolgate.wasm"
         shutil.copyfile(stack.FILTER, self.module)
@@ -54,7 +58,8 @@ class Envoy:
         #: Binds sessions to their callers.
         self.session_key = session_key or stack.new_key()
         #: Seals audit records.
-        self.audit_key = stack.new_key()
+        self.audit_key = audit_key or stack.new_key()
+        self.node = node
         self._stack = Stack(directory)
         self._listeners: dict[str, Document] = {}
         self._clusters: dict[str, Document] = {}
@@ -77,6 +82,17 @@ class Envoy:
         finally:
             self._stack.close()
 
+    def stop(self) -> None:
+        """Ends it in an orderly way, before it is left."""
+        self.check()
+        self._stack.close()
+
+    def kill(self) -> None:
+        """Ends it as the loss of a machine does."""
+        child = self._stack.children.pop()
+        child.stop(signal.SIGKILL)
+        child.process.wait()
+
     # --- Configuration ------------------------------------------------------------------------------------------------
 
     def _bootstrap(self) -> Document:
@@ -84,7 +100,7 @@ class Envoy:
         reference["admin"]["address"]["socket_address"]["port_value"] = self.admin_port
         del reference["static_resources"]
         source = {f"{kind}_config": {"path_config_source": {"path": str(self._xds(kind))}} for kind in ("lds", "cds")}
-        return reference | {"node": {"id": "test", "cluster": "test"}, "dynamic_resources": source}
+        return reference | {"node": {"id": self.node, "cluster": "test"}, "dynamic_resources": source}
 
     def _xds(self, kind: str) -> Path:
         return self.directory / f"{kind}.yaml"

@@ -350,8 +350,9 @@ class Storm:
 
     async def _leaving(self, wish: Wish, rng: random.Random) -> None:
         head, body = self._bytes(wish)
-        kept = Kept(*await asyncio.open_connection(LOOPBACK, self.port))
+        kept: Kept | None = None
         with suppress(*GONE):
+            kept = Kept(*await asyncio.open_connection(LOOPBACK, self.port))
             if wish.leaves == "in_headers":
                 kept.writer.write(head[: rng.randrange(1, len(head))])
             elif wish.leaves == "in_body":
@@ -362,13 +363,17 @@ class Storm:
             if wish.leaves == "in_stream":
                 await asyncio.wait_for(kept.reader.readuntil(b"\r\n\r\n"), 30)
             await asyncio.sleep(rng.uniform(0, 0.08))
-        leave(kept.writer.transport, abruptly=rng.random() < 0.5)
+        if kept:
+            leave(kept.writer.transport, abruptly=rng.random() < 0.5)
 
     async def _http2(self, kinds: dict[str, Wish], rng: random.Random) -> None:
         """Forty requests on one connection, side by side; some are taken back, and sometimes the client just leaves."""
         names = [name for name, wish in kinds.items() if len(wish.post.body) < 10_000]
         chosen = rng.choices(names, [kinds[name].weight for name in names], k=40)
-        reader, writer = await asyncio.open_connection(LOOPBACK, self.port)
+        try:
+            reader, writer = await asyncio.open_connection(LOOPBACK, self.port)
+        except GONE:
+            return
         config = h2.config.H2Configuration(validate_outbound_headers=False, normalize_outbound_headers=False)
         connection = h2.connection.H2Connection(config)
         connection.initiate_connection()

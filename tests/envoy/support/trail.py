@@ -44,8 +44,8 @@ class Watch:
         self._from = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def _new(self) -> list[str]:
-        lines = lines_of(self._gateway.audit_log)
-        return sorted((line for line in lines if parsed(line)["started"] >= self._from), key=lambda line: parsed(line)["started"])
+        started = [(parsed(line)["started"], line) for line in lines_of(self._gateway.audit_log)]
+        return [line for at, line in sorted(started, key=lambda pair: pair[0]) if at >= self._from]
 
     def lines(self, count: int, seconds: float = 10) -> list[str]:
         """The lines in the order in which the requests began, once there are that many; there may not be more."""
