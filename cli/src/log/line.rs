@@ -208,9 +208,8 @@ pub(super) fn in_string(token: Range<usize>, value: Cow<'_, str>) -> Option<Resu
     Some(match read_exact(text, start) {
         Ok((envelope, is_exact, part)) => {
             let envelope = envelope.into_owned();
-            let site = part.map(|part| match is_encoded {
-                true => Site::Encoded { token, value, part },
-                false => Site::Quoted { token, value, part },
+            let site = part.map(|part| {
+                if is_encoded { Site::Encoded { token, value, part } } else { Site::Quoted { token, value, part } }
             });
             Ok(Entry { form: Form::Wrapped, envelope, is_exact, site })
         }
