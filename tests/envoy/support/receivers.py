@@ -10,13 +10,15 @@ import grpc
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, json_format, message_factory, wrappers_pb2
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
-
 from stack import LOOPBACK
 
 # --- Envoy's messages -------------------------------------------------------------------------------------------------
 
 Field = descriptor_pb2.FieldDescriptorProto
-WRAPPERS = (wrappers_pb2.StringValue, wrappers_pb2.BytesValue)  # known to the pool, so that an Any can be written as JSON
+WRAPPERS = (
+    wrappers_pb2.StringValue,
+    wrappers_pb2.BytesValue,
+)  # known to the pool, so that an Any can be written as JSON
 
 
 def message_of(name: str, package: str, fields: dict[str, tuple[int, str, bool]]) -> descriptor_pb2.FileDescriptorProto:
@@ -44,10 +46,14 @@ def access_log_messages() -> type[Message]:
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(any_pb2.DESCRIPTOR.serialized_pb)
     data, service = "envoy.data.accesslog.v3", "envoy.service.accesslog.v3"
-    common = message_of("AccessLogCommon", data, {
-        "filter_state_objects": (21, f".{data}.AccessLogCommon.FilterStateObjectsEntry", True),
-        "custom_tags": (22, f".{data}.AccessLogCommon.CustomTagsEntry", True),
-    })
+    common = message_of(
+        "AccessLogCommon",
+        data,
+        {
+            "filter_state_objects": (21, f".{data}.AccessLogCommon.FilterStateObjectsEntry", True),
+            "custom_tags": (22, f".{data}.AccessLogCommon.CustomTagsEntry", True),
+        },
+    )
     for name, value_type in (("FilterStateObjectsEntry", ".google.protobuf.Any"), ("CustomTagsEntry", "")):
         entry = message_of(name, data, {"key": (1, "", False), "value": (2, value_type, False)}).message_type[0]
         entry.options.map_entry = True
