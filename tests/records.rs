@@ -210,7 +210,9 @@ fn what_envoy_has_no_flag_for_is_aborted_too() {
 
 #[test]
 fn a_long_list_is_cut_by_its_bytes_and_says_so() {
-    let mut gateway = gateway();
+    let mut document = policy();
+    document["protocol"]["max_request_bytes"] = json!(65536);
+    let mut gateway = Gateway::new(document, Keys::Inline);
     let calls: Vec<Value> = (0..40).map(|_| call(&"\\\"".repeat(100))).collect();
     let request = Request::post("read", &calls.into());
     let (record, _) = concluded(&mut sent(&mut gateway, &request), &well());
