@@ -52,7 +52,7 @@ bench: build python-env ## Benchmarks of the core, and CPU per request in Envoy 
 	cargo bench $(CORE)
 	$(PY) benches/envoy.py
 
-schema: ## Write the policy's JSON schema anew
+schema: ## Write the JSON schemas of policies and records anew
 	UPDATE_SCHEMA=1 cargo test $(CORE) --test schema
 
 deny: ## Licences, sources and bans of all dependencies (needs `cargo install cargo-deny`)
