@@ -198,6 +198,7 @@ def guide(demo: dict[str, Any], description: Path, *, demo_tools: bool) -> str:
         ("The tools that this token may use", curl_call(url, "tools/list", {}, "TOKEN")),
         *([*tools, *as_somebody(description)] if demo_tools else []),
         ("What Toolgate counted", f"curl -s '{demo['envoy_admin_url']}/stats?filter=toolgate'"),
+        ("The audit record of the last request", f"tail -n 1 {shlex.quote(demo['audit_log'])} | python3 -m json.tool"),
     ]
     return "\n\n".join(f"# {title}\n{command}" for title, command in steps)
 
