@@ -16,6 +16,7 @@ use std::path::Path;
 
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
+use toolgate::audit::record::Kind;
 use toolgate_cli::host::Exit;
 
 use support::{Outcome, Verified, Written, file, gzip, person, sample, text, toolgate, verify};
@@ -210,18 +211,77 @@ fn mentions_are_found_and_erased_when_asked() {
     verify(read(&path).as_bytes(), &[]).assert_whole();
 }
 
-#[test]
-fn records_that_were_changed_are_erased_all_the_same() {
+/// The line of the log, from 0, that has the first request of the person.
+fn first_request(log: &[Written]) -> usize {
+    log.iter().position(|line| line.kind == Kind::Request && line.text.contains(SUBJECT)).unwrap()
+}
+
+/// Erases from a log with the line changed, which must be refused; then all the same.
+fn assert_not_laundered(index: usize, line: &str, problem: &str, defects: &[(&str, u64)]) {
     let log = sample(20);
-    let changed = log.iter().position(|line| line.text.contains(SUBJECT)).unwrap();
-    let mut lines = log.clone();
-    lines[changed].text = lines[changed].text.replace("\"allowed\"", "\"allowee\"");
+    let count = about(&log);
+    let mut lines = log;
+    line.clone_into(&mut lines[index].text);
     let directory = tempfile::tempdir().unwrap();
+    let whole = file(directory.path(), "a.log.1", &text(&sample(20)));
     let path = file(directory.path(), "a.log", &text(&lines));
-    let outcome = assert_erased(&path, &[]);
+    for more in [&[whole.to_str().unwrap()] as &[&str], &["--dry-run", whole.to_str().unwrap()]] {
+        let outcome = erase(&path, more);
+        assert_eq!(outcome.exit, Exit::CannotRun, "{}", outcome.stdout);
+        assert!(outcome.stderr.contains(&format!("a.log:{}: ", index + 1)), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains(problem) && outcome.stderr.contains("verify-log"), "{}", outcome.stderr);
+        assert_eq!(outcome.stdout, "");
+        assert_eq!(fs::read(&path).unwrap(), text(&lines));
+        assert_eq!(fs::read(&whole).unwrap(), text(&sample(20)), "no other file is begun with");
+    }
+    let outcome = assert_erased(&path, &["--even-if-changed"]);
+    assert!(outcome.stdout.contains(&format!("{count} records erased")), "{}", outcome.stdout);
     assert!(outcome.stdout.contains("1 of them are not as they were sealed"), "{}", outcome.stdout);
     assert!(!read(&path).contains(SUBJECT));
-    verified(&path).assert_defects(&[("changed", changed as u64 + 1)]);
+    let erased = read(&path);
+    let record: Value = serde_json::from_str(erased.lines().last().unwrap()).unwrap();
+    assert_eq!(record["record"]["erasure"]["count"], json!(count - 1));
+    verified(&path).assert_defects(defects);
+}
+
+#[test]
+fn a_record_that_was_changed_is_not_vouched_for() {
+    let log = sample(20);
+    let index = first_request(&log);
+    let changed = log[index].text.replace("\"allowed\"", "\"allowee\"");
+    let number = index as u64 + 1;
+    assert_not_laundered(index, &changed, "not as it was sealed", &[("changed", number)]);
+}
+
+#[test]
+fn a_personal_part_that_was_changed_is_not_vouched_for() {
+    let log = sample(20);
+    let index = first_request(&log);
+    let number = index as u64 + 1;
+    let end = log.len() as u64 + 1;
+    let defects = [("erased_without_record", number), ("erasure_count", end)];
+    let forged = log[index].text.replace("192.0.2.7", "192.0.2.8");
+    assert_not_laundered(index, &forged, "personal part is not as it was written", &defects);
+    // Somebody else's request, made to look like the person's.
+    let is_other = |line: &Written| line.kind == Kind::Request && line.text.contains("person-08");
+    let index = log.iter().position(is_other).unwrap();
+    let framed = log[index].text.replace("person-08", SUBJECT);
+    let directory = tempfile::tempdir().unwrap();
+    let mut lines = log;
+    lines[index].text = framed;
+    let path = file(directory.path(), "a.log", &text(&lines));
+    assert_eq!(erase(&path, &[]).exit, Exit::CannotRun);
+    assert_erased(&path, &["--even-if-changed"]);
+    verified(&path).assert_defects(&[("erased_without_record", index as u64 + 1), ("erasure_count", end)]);
+}
+
+#[test]
+fn a_record_of_another_key_is_not_vouched_for() {
+    let log = sample(20);
+    let index = first_request(&log);
+    let other = log[index].text.replace(r#""key":"k1""#, r#""key":"k2""#);
+    let number = index as u64 + 1;
+    assert_not_laundered(index, &other, "give it with --key k2=VARIABLE", &[("unknown_key", number)]);
 }
 
 #[test]

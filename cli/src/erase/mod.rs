@@ -16,7 +16,7 @@ use crate::log::{KeyArgument, Keys};
 use crate::text::{printable, timestamp};
 use record::Signature;
 use replace::{ReplaceError, replace};
-use rewrite::{Done, Rewrite, RewriteError};
+use rewrite::{Done, Rewrite, RewriteError, Unsealed};
 use whom::Whom;
 
 /// Longest text that says who or why, in characters.
@@ -27,6 +27,9 @@ const MAX_REMARK: usize = 200;
 /// The personal part is taken out of every record that is about the person. The seals stay valid, and a sealed record of
 /// the erasure is appended to each file that had one. A file is replaced as a whole or not at all; a run that was
 /// interrupted is finished by running it again. Erase from files that nothing writes to any more.
+///
+/// If a record of the person is not as it was sealed, or names a key that is not given, nothing is erased: an erasure
+/// would hide that it was forged.
 #[derive(Args, Debug)]
 pub struct Erase {
     /// Subject of the person (`sub`).
@@ -51,6 +54,10 @@ pub struct Erase {
     /// [default: k1=TOOLGATE_AUDIT_KEY].
     #[arg(long = "key", value_name = "ID=VARIABLE")]
     keys: Vec<KeyArgument>,
+    /// Erase records as well that are not as they were sealed. The record of the erasure does not vouch for them, so
+    /// that `verify-log` goes on reporting them.
+    #[arg(long)]
+    even_if_changed: bool,
     /// Say what would be erased, and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -62,7 +69,8 @@ pub struct Erase {
 /// Runs `toolgate erase`.
 ///
 /// # Errors
-/// When an argument will not do, a key is missing, or a file cannot be read or replaced. Files before that one are done.
+/// When an argument will not do, a key is missing, or a record of the person is not as it was sealed: nothing is done.
+/// When a file cannot be read or replaced: files before that one are done.
 pub fn erase(arguments: &Erase, host: &mut Host<'_>) -> Result<Exit, Failure> {
     check(arguments)?;
     let keys = Keys::load(&arguments.keys, &*host.variables)?;
@@ -75,8 +83,15 @@ pub fn erase(arguments: &Erase, host: &mut Host<'_>) -> Result<Exit, Failure> {
         pseudonyms: &arguments.pseudonyms,
         mentions: arguments.mentions.iter().map(|mention| mention.to_lowercase()).collect(),
     };
+    let rewrite = || Rewrite::new(&whom, &keys, signature, arguments.even_if_changed);
     for path in &arguments.files {
-        let rewrite = Rewrite::new(&whom, &keys, signature);
+        // Whatever else is the matter with a file is said when it is its turn.
+        if let Err(ReplaceError::Content(RewriteError::Unsealed(unsealed))) = try_out(path, rewrite()) {
+            return Err(Failure::Other(refusal(path, &unsealed)));
+        }
+    }
+    for path in &arguments.files {
+        let rewrite = rewrite();
         let done = if arguments.dry_run { try_out(path, rewrite) } else { erase_from(path, rewrite) };
         let done = done.map_err(|error| Failure::Other(format!("{} is as it was: {error}", path.display())))?;
         report(path, done, arguments.dry_run, host)?;
@@ -104,6 +119,11 @@ fn check(arguments: &Erase) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+fn refusal(path: &Path, unsealed: &Unsealed) -> String {
+    let path = path.display().to_string();
+    format!("nothing was erased: {}:{}: {unsealed}", printable(&path), unsealed.line)
 }
 
 fn erase_from(path: &Path, rewrite: Rewrite<'_>) -> Result<Done, ReplaceError<RewriteError>> {
