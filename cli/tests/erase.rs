@@ -14,9 +14,11 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
+use clap::Parser;
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
-use toolgate::audit::record::Kind;
+use toolgate::audit::Pseudonyms;
+use toolgate::audit::record::{Kind, Personal};
 use toolgate_cli::host::Exit;
 
 use support::{Outcome, Verified, Written, file, gzip, person, sample, text, toolgate, verify};
@@ -326,4 +328,57 @@ fn an_erasure_covers_only_what_it_names() {
     // And twice.
     let twice = format!("{erased}{}\n", erased.lines().last().unwrap());
     verify(twice.as_bytes(), &[]).assert_defects(&[("duplicate", last + 1)]);
+}
+
+const RESOURCE: &str = "https://mcp.test/mcp";
+
+#[test]
+fn the_pseudonym_of_the_person_is_computed() {
+    let keys = Pseudonyms::new(&[b'B'; 32], RESOURCE);
+    let written = |subject: &str, resource: &Pseudonyms| Personal {
+        pseudonym: Some(resource.of(support::ISSUER, subject.as_bytes()).into()),
+        subject: None,
+        ..person("")
+    };
+    let mut worker = support::Worker::new("chain-a", "one");
+    let elsewhere = Pseudonyms::new(&[b'B'; 32], "https://mcp.test/other");
+    let log = [
+        worker.request(0, Some(&written(SUBJECT, &keys))),
+        worker.request(1, Some(&written("person-08", &keys))),
+        worker.request(2, Some(&written(SUBJECT, &elsewhere))),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    let path = file(directory.path(), "a.log", &text(&log));
+    let key = ["--pseudonym-key", "OTHER_KEY"];
+    let known = ["--issuer", support::ISSUER, "--resource", RESOURCE];
+    let pseudonym = keys.of(support::ISSUER, SUBJECT.as_bytes());
+    // The remark stays in the log, and would name the person.
+    let why = format!("it is {pseudonym}");
+    let named = erase(&path, &[&known[..], &key, &["--why", &why]].concat());
+    assert_eq!(named.exit, Exit::CannotRun);
+    let no_resource = [&key[..], &["--issuer", support::ISSUER, "--resource", "mcp.test"]].concat();
+    assert!(erase(&path, &no_resource).stderr.contains("--resource is not an absolute URL"));
+    assert_eq!(erase(&path, &[&known[..], &["--pseudonym-key", "NOT_SET"]].concat()).exit, Exit::CannotRun);
+    assert_eq!(fs::read(&path).unwrap(), text(&log));
+
+    let outcome = assert_erased(&path, &[&known[..], &key].concat());
+    assert!(outcome.stdout.contains("1 records erased"), "{}", outcome.stdout);
+    assert!(!read(&path).contains(&pseudonym));
+    verify(read(&path).as_bytes(), &[]).assert_whole();
+    let both = [&known[..], &key, &["--resource", "https://mcp.test/other"]].concat();
+    assert!(assert_erased(&path, &both).stdout.contains("1 records erased"));
+    assert!(read(&path).contains(&keys.of(support::ISSUER, b"person-08")));
+}
+
+#[test]
+fn what_a_pseudonym_is_computed_of_is_given_whole() {
+    for arguments in [
+        &["--issuer", "i", "--resource", RESOURCE] as &[&str],
+        &["--issuer", "i", "--pseudonym-key", "OTHER_KEY"],
+        &["--resource", RESOURCE, "--pseudonym-key", "OTHER_KEY"],
+        &["--issuer", "i", "--resource", RESOURCE, "--pseudonym-key", "QkJCQg=="],
+    ] {
+        let words = [&["toolgate", "erase", "--subject", SUBJECT], arguments, &["a.log"]].concat();
+        assert!(toolgate_cli::Arguments::try_parse_from(words).is_err(), "{arguments:?}");
+    }
 }

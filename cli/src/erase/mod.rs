@@ -9,9 +9,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use toolgate::audit::Pseudonyms;
+use toolgate::oauth::ResourceUri;
 
 use crate::host::{Exit, Failure, Host};
 use crate::log::input::Lines;
+use crate::log::keys::Variables;
 use crate::log::{KeyArgument, Keys};
 use crate::text::{printable, timestamp};
 use record::Signature;
@@ -41,6 +44,13 @@ pub struct Erase {
     /// A pseudonym of the person.
     #[arg(long = "pseudonym", value_name = "PSEUDONYM")]
     pseudonyms: Vec<String>,
+    /// The protected resource whose policy writes pseudonyms: that of the person is computed from issuer and subject.
+    #[arg(long = "resource", value_name = "URI", requires_all = ["issuer", "pseudonym_key"])]
+    resources: Vec<String>,
+    /// The key of the pseudonyms is in the environment variable VARIABLE, in base64: that of `audit.pseudonym_key`, or
+    /// the key of the seals if the filter has no other.
+    #[arg(long, value_name = "VARIABLE", value_parser = pseudonym_key, requires = "resources")]
+    pseudonym_key: Option<KeyArgument>,
     /// Records of others as well, if their personal part has this text in it, such as a mail address.
     #[arg(long = "mention", value_name = "TEXT")]
     mentions: Vec<String>,
@@ -72,7 +82,8 @@ pub struct Erase {
 /// When an argument will not do, a key is missing, or a record of the person is not as it was sealed: nothing is done.
 /// When a file cannot be read or replaced: files before that one are done.
 pub fn erase(arguments: &Erase, host: &mut Host<'_>) -> Result<Exit, Failure> {
-    check(arguments)?;
+    let pseudonyms = pseudonyms(arguments, &*host.variables)?;
+    check(arguments, &pseudonyms)?;
     let keys = Keys::load(&arguments.keys, &*host.variables)?;
     let key = keys.first();
     let at = timestamp(host.now);
@@ -80,7 +91,7 @@ pub fn erase(arguments: &Erase, host: &mut Host<'_>) -> Result<Exit, Failure> {
     let whom = Whom {
         subject: &arguments.subject,
         issuer: arguments.issuer.as_deref(),
-        pseudonyms: &arguments.pseudonyms,
+        pseudonyms: &pseudonyms,
         mentions: arguments.mentions.iter().map(|mention| mention.to_lowercase()).collect(),
     };
     let rewrite = || Rewrite::new(&whom, &keys, signature, arguments.even_if_changed);
@@ -99,9 +110,30 @@ pub fn erase(arguments: &Erase, host: &mut Host<'_>) -> Result<Exit, Failure> {
     Ok(Exit::Clean)
 }
 
-fn check(arguments: &Erase) -> Result<(), Failure> {
+fn pseudonym_key(variable: &str) -> Result<KeyArgument, String> {
+    let problem = |_| "write the name of the environment variable that holds it".to_owned();
+    format!("pseudonyms={variable}").parse().map_err(problem)
+}
+
+/// The pseudonyms that are given, and those that are computed.
+fn pseudonyms(arguments: &Erase, variables: &Variables<'_>) -> Result<Vec<String>, Failure> {
+    let Erase { subject, issuer, pseudonyms, resources, pseudonym_key, .. } = arguments;
+    let mut pseudonyms = pseudonyms.clone();
+    let (Some(issuer), Some(key)) = (issuer, pseudonym_key) else { return Ok(pseudonyms) };
+    let keys = Keys::load(std::slice::from_ref(key), variables)?;
+    for resource in resources {
+        // As the policy has it, or else nothing would be found.
+        let resource =
+            ResourceUri::parse(resource).map_err(|problem| Failure::Other(format!("--resource {problem}")))?;
+        let of_resource = Pseudonyms::new(keys.first().secret(), resource.as_str());
+        pseudonyms.push(of_resource.of(issuer, subject.as_bytes()));
+    }
+    Ok(pseudonyms)
+}
+
+fn check(arguments: &Erase, pseudonyms: &[String]) -> Result<(), Failure> {
     let refuse = |problem: &str| Err(Failure::Other(problem.to_owned()));
-    let Erase { subject, pseudonyms, mentions, by, why, files, .. } = arguments;
+    let Erase { subject, mentions, by, why, files, .. } = arguments;
     if subject.is_empty() || pseudonyms.iter().chain(mentions).any(String::is_empty) {
         return refuse("--subject, --pseudonym and --mention cannot be empty: that would be everybody");
     }
