@@ -14,6 +14,8 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
@@ -380,5 +382,75 @@ fn what_a_pseudonym_is_computed_of_is_given_whole() {
     ] {
         let words = [&["toolgate", "erase", "--subject", SUBJECT], arguments, &["a.log"]].concat();
         assert!(toolgate_cli::Arguments::try_parse_from(words).is_err(), "{arguments:?}");
+    }
+}
+
+/// Erases `subject` from a file of one line that is about nobody, which stays: how many lines are said to have it still.
+fn remaining(subject: &str, line: &str, more: &[&str]) -> Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    let path = file(directory.path(), "a.log", format!("{line}\n").as_bytes());
+    let outcome = toolgate(&[&["erase", "--subject", subject], more, &[path.to_str().unwrap()]].concat(), b"");
+    assert_eq!(read(&path), format!("{line}\n"));
+    outcome
+}
+
+#[test]
+fn what_is_left_of_a_person_is_found_however_it_is_written() {
+    let mut worker = support::Worker::new("chain-a", "one");
+    let mut other = person("other");
+    other.arguments.insert("/to".to_owned(), json!("ann\"a\" Zoë p_1 Box@Example.org"));
+    let record = worker.request(0, Some(&other)).text;
+    let escaped = json!({"log": record}).to_string().replace('ë', "\\u00eb");
+    let lines = [
+        record.clone(),
+        escaped,
+        json!({"value": STANDARD.encode(&record)}).to_string().replace('/', "\\/"),
+        format!("[info] toolgate audit {record}"),
+    ];
+    for line in lines {
+        for (subject, more) in [
+            ("ann\"a\" Zoë", &[] as &[&str]),
+            ("nobody", &["--pseudonym", "p_1"]),
+            ("other person", &["--mention", "not there", "--pseudonym", "p_1"]),
+        ] {
+            let outcome = remaining(subject, &line, more);
+            assert!(outcome.stdout.contains("1 lines still have"), "{line}: {}", outcome.stdout);
+            assert_eq!(outcome.exit, Exit::Clean);
+        }
+        let outcome = remaining("nobody", &line, &["--pseudonym", "p_2"]);
+        assert!(!outcome.stdout.contains("still have"), "{line}: {}", outcome.stdout);
+    }
+    // What is sealed cannot be erased.
+    let mut plain = worker.plain(1);
+    plain.instance = "Anna@Example.org".into();
+    let sealed = worker.write(plain, None).text;
+    let outcome = remaining("nobody", &sealed, &["--mention", "anna@example.org"]);
+    assert!(outcome.stdout.contains("1 lines still have"), "{}", outcome.stdout);
+}
+
+#[test]
+fn a_record_that_has_the_person_and_cannot_be_read_is_a_defect() {
+    let mut worker = support::Worker::new("chain-a", "one");
+    let record = worker.request(0, Some(&person("ann\"a\""))).text;
+    let cut = |line: &str| line.get(..line.len() - 40).unwrap().to_owned();
+    let lines = [
+        cut(&record),
+        cut(&json!({"log": record}).to_string()),
+        json!({"log": cut(&record)}).to_string(),
+        cut(&json!({"value": STANDARD.encode(&record)}).to_string()),
+        // No sink is known that wraps twice: such records are not read.
+        json!({"log": json!({"log": record}).to_string()}).to_string(),
+    ];
+    for line in &lines {
+        for more in [&[] as &[&str], &["--dry-run"]] {
+            let outcome = remaining("ann\"a\"", line, more);
+            assert_eq!(outcome.exit, Exit::Defects, "{line}: {}", outcome.stdout);
+            assert!(
+                outcome.stdout.contains("1 lines have such a text in a record that is damaged"),
+                "{}",
+                outcome.stdout
+            );
+        }
+        assert_eq!(remaining("nobody", line, &[]).exit, Exit::Clean, "{line}");
     }
 }

@@ -1,5 +1,6 @@
 //! `toolgate erase`: takes what a log says of one person out of it, so that the log stays whole.
 
+mod layers;
 mod record;
 mod replace;
 mod rewrite;
@@ -32,7 +33,8 @@ const MAX_REMARK: usize = 200;
 /// interrupted is finished by running it again. Erase from files that nothing writes to any more.
 ///
 /// If a record of the person is not as it was sealed, or names a key that is not given, nothing is erased: an erasure
-/// would hide that it was forged.
+/// would hide that it was forged. Damaged records stay as they are: if one has the subject, a pseudonym or a mention in it,
+/// the exit code is 1.
 #[derive(Args, Debug)]
 pub struct Erase {
     /// Subject of the person (`sub`).
@@ -47,8 +49,8 @@ pub struct Erase {
     /// The protected resource whose policy writes pseudonyms: that of the person is computed from issuer and subject.
     #[arg(long = "resource", value_name = "URI", requires_all = ["issuer", "pseudonym_key"])]
     resources: Vec<String>,
-    /// The key of the pseudonyms is in the environment variable VARIABLE, in base64: that of `audit.pseudonym_key`, or
-    /// the key of the seals if the filter has no other.
+    /// The key of the pseudonyms is in the environment variable VARIABLE, in base64: the filter's own, which is that of
+    /// `audit.pseudonym_key`, else TOOLGATE_PSEUDONYM_KEY, else the one of the seals.
     #[arg(long, value_name = "VARIABLE", value_parser = pseudonym_key, requires = "resources")]
     pseudonym_key: Option<KeyArgument>,
     /// Records of others as well, if their personal part has this text in it, such as a mail address.
@@ -101,13 +103,15 @@ pub fn erase(arguments: &Erase, host: &mut Host<'_>) -> Result<Exit, Failure> {
             return Err(Failure::Other(refusal(path, &unsealed)));
         }
     }
+    let mut has_damaged = false;
     for path in &arguments.files {
         let rewrite = rewrite();
         let done = if arguments.dry_run { try_out(path, rewrite) } else { erase_from(path, rewrite) };
         let done = done.map_err(|error| Failure::Other(format!("{} is as it was: {error}", path.display())))?;
         report(path, done, arguments.dry_run, host)?;
+        has_damaged |= done.damaged > 0;
     }
-    Ok(Exit::Clean)
+    Ok(if has_damaged { Exit::Defects } else { Exit::Clean })
 }
 
 fn pseudonym_key(variable: &str) -> Result<KeyArgument, String> {
@@ -182,8 +186,17 @@ fn report(path: &Path, done: Done, is_dry: bool, host: &mut Host<'_>) -> io::Res
     if done.mentions > 0 {
         writeln!(
             host.stdout,
-            "{path}: {} lines still have the text of the subject in them: --mention takes the records among them",
+            "{path}: {} lines still have the text of the subject, a pseudonym or a mention in them: --mention takes the \
+             records whose personal part has it",
             done.mentions
+        )?;
+    }
+    if done.damaged > 0 {
+        writeln!(
+            host.stdout,
+            "{path}: {} lines have such a text in a record that is damaged or of no known form: they stay as they are, edit \
+             them by hand",
+            done.damaged
         )?;
     }
     Ok(())

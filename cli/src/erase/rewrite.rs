@@ -8,9 +8,11 @@ use flate2::write::GzEncoder;
 use toolgate::audit::record::{Kind, Link};
 use toolgate::audit::seal::personal_digest;
 
+use super::layers::any_layer;
 use super::record::{Pending, Signature};
 use super::whom::Whom;
 use crate::log::input::Lines;
+use crate::log::line::START;
 use crate::log::{End, Entry, Keys, Line, Seal};
 use crate::text::printable;
 
@@ -23,8 +25,10 @@ pub(super) struct Done {
     pub(super) unsealed: u64,
     /// Records of erasures that were appended.
     pub(super) erasures: u64,
-    /// Lines that have the subject somewhere still.
+    /// Lines that have the subject, a pseudonym or a mention somewhere still.
     pub(super) mentions: u64,
+    /// Others like them, with a record that cannot be read.
+    pub(super) damaged: u64,
 }
 
 /// Why a file cannot be rewritten.
@@ -75,7 +79,7 @@ impl<'a> Rewrite<'a> {
         signature: Signature<'a>,
         even_if_changed: bool,
     ) -> Self {
-        let done = Done { erased: 0, unsealed: 0, erasures: 0, mentions: 0 };
+        let done = Done { erased: 0, unsealed: 0, erasures: 0, mentions: 0, damaged: 0 };
         Self { whom, keys, signature, even_if_changed, done, pending: None, has_valid_seal: false }
     }
 
@@ -179,10 +183,18 @@ impl<'a> Rewrite<'a> {
     }
 
     fn count_mentions(&mut self, line: &[u8]) {
-        let line = String::from_utf8_lossy(line);
-        if line.contains(self.whom.subject) {
-            self.done.mentions = self.done.mentions.saturating_add(1);
+        let text = String::from_utf8_lossy(line);
+        if !any_layer(&text, &|text| self.whom.is_written_in(text)) {
+            return;
         }
+        let is_damaged = match Line::read(line) {
+            Line::Damaged(_) => true,
+            // JSON around a record that was cut off, or that is not where records are looked for.
+            Line::Other => any_layer(&text, &|text| text.contains(START)),
+            Line::Records(_) | Line::NoRecord => false,
+        };
+        let count = if is_damaged { &mut self.done.damaged } else { &mut self.done.mentions };
+        *count = count.saturating_add(1);
     }
 }
 
