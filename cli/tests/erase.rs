@@ -14,8 +14,13 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Parser;
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
+use toolgate::audit::Pseudonyms;
+use toolgate::audit::record::{Kind, Personal};
 use toolgate_cli::host::Exit;
 
 use support::{Outcome, Verified, Written, file, gzip, person, sample, text, toolgate, verify};
@@ -210,18 +215,77 @@ fn mentions_are_found_and_erased_when_asked() {
     verify(read(&path).as_bytes(), &[]).assert_whole();
 }
 
-#[test]
-fn records_that_were_changed_are_erased_all_the_same() {
+/// The line of the log, from 0, that has the first request of the person.
+fn first_request(log: &[Written]) -> usize {
+    log.iter().position(|line| line.kind == Kind::Request && line.text.contains(SUBJECT)).unwrap()
+}
+
+/// Erases from a log with the line changed, which must be refused; then all the same.
+fn assert_not_laundered(index: usize, line: &str, problem: &str, defects: &[(&str, u64)]) {
     let log = sample(20);
-    let changed = log.iter().position(|line| line.text.contains(SUBJECT)).unwrap();
-    let mut lines = log.clone();
-    lines[changed].text = lines[changed].text.replace("\"allowed\"", "\"allowee\"");
+    let count = about(&log);
+    let mut lines = log;
+    line.clone_into(&mut lines[index].text);
     let directory = tempfile::tempdir().unwrap();
+    let whole = file(directory.path(), "a.log.1", &text(&sample(20)));
     let path = file(directory.path(), "a.log", &text(&lines));
-    let outcome = assert_erased(&path, &[]);
+    for more in [&[whole.to_str().unwrap()] as &[&str], &["--dry-run", whole.to_str().unwrap()]] {
+        let outcome = erase(&path, more);
+        assert_eq!(outcome.exit, Exit::CannotRun, "{}", outcome.stdout);
+        assert!(outcome.stderr.contains(&format!("a.log:{}: ", index + 1)), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains(problem) && outcome.stderr.contains("verify-log"), "{}", outcome.stderr);
+        assert_eq!(outcome.stdout, "");
+        assert_eq!(fs::read(&path).unwrap(), text(&lines));
+        assert_eq!(fs::read(&whole).unwrap(), text(&sample(20)), "no other file is begun with");
+    }
+    let outcome = assert_erased(&path, &["--even-if-changed"]);
+    assert!(outcome.stdout.contains(&format!("{count} records erased")), "{}", outcome.stdout);
     assert!(outcome.stdout.contains("1 of them are not as they were sealed"), "{}", outcome.stdout);
     assert!(!read(&path).contains(SUBJECT));
-    verified(&path).assert_defects(&[("changed", changed as u64 + 1)]);
+    let erased = read(&path);
+    let record: Value = serde_json::from_str(erased.lines().last().unwrap()).unwrap();
+    assert_eq!(record["record"]["erasure"]["count"], json!(count - 1));
+    verified(&path).assert_defects(defects);
+}
+
+#[test]
+fn a_record_that_was_changed_is_not_vouched_for() {
+    let log = sample(20);
+    let index = first_request(&log);
+    let changed = log[index].text.replace("\"allowed\"", "\"allowee\"");
+    let number = index as u64 + 1;
+    assert_not_laundered(index, &changed, "not as it was sealed", &[("changed", number)]);
+}
+
+#[test]
+fn a_personal_part_that_was_changed_is_not_vouched_for() {
+    let log = sample(20);
+    let index = first_request(&log);
+    let number = index as u64 + 1;
+    let end = log.len() as u64 + 1;
+    let defects = [("erased_without_record", number), ("erasure_count", end)];
+    let forged = log[index].text.replace("192.0.2.7", "192.0.2.8");
+    assert_not_laundered(index, &forged, "personal part is not as it was written", &defects);
+    // Somebody else's request, made to look like the person's.
+    let is_other = |line: &Written| line.kind == Kind::Request && line.text.contains("person-08");
+    let index = log.iter().position(is_other).unwrap();
+    let framed = log[index].text.replace("person-08", SUBJECT);
+    let directory = tempfile::tempdir().unwrap();
+    let mut lines = log;
+    lines[index].text = framed;
+    let path = file(directory.path(), "a.log", &text(&lines));
+    assert_eq!(erase(&path, &[]).exit, Exit::CannotRun);
+    assert_erased(&path, &["--even-if-changed"]);
+    verified(&path).assert_defects(&[("erased_without_record", index as u64 + 1), ("erasure_count", end)]);
+}
+
+#[test]
+fn a_record_of_another_key_is_not_vouched_for() {
+    let log = sample(20);
+    let index = first_request(&log);
+    let other = log[index].text.replace(r#""key":"k1""#, r#""key":"k2""#);
+    let number = index as u64 + 1;
+    assert_not_laundered(index, &other, "give it with --key k2=VARIABLE", &[("unknown_key", number)]);
 }
 
 #[test]
@@ -266,4 +330,127 @@ fn an_erasure_covers_only_what_it_names() {
     // And twice.
     let twice = format!("{erased}{}\n", erased.lines().last().unwrap());
     verify(twice.as_bytes(), &[]).assert_defects(&[("duplicate", last + 1)]);
+}
+
+const RESOURCE: &str = "https://mcp.test/mcp";
+
+#[test]
+fn the_pseudonym_of_the_person_is_computed() {
+    let keys = Pseudonyms::new(&[b'B'; 32], RESOURCE);
+    let written = |subject: &str, resource: &Pseudonyms| Personal {
+        pseudonym: Some(resource.of(support::ISSUER, subject.as_bytes()).into()),
+        subject: None,
+        ..person("")
+    };
+    let mut worker = support::Worker::new("chain-a", "one");
+    let elsewhere = Pseudonyms::new(&[b'B'; 32], "https://mcp.test/other");
+    let log = [
+        worker.request(0, Some(&written(SUBJECT, &keys))),
+        worker.request(1, Some(&written("person-08", &keys))),
+        worker.request(2, Some(&written(SUBJECT, &elsewhere))),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    let path = file(directory.path(), "a.log", &text(&log));
+    let key = ["--pseudonym-key", "OTHER_KEY"];
+    let known = ["--issuer", support::ISSUER, "--resource", RESOURCE];
+    let pseudonym = keys.of(support::ISSUER, SUBJECT.as_bytes());
+    // The remark stays in the log, and would name the person.
+    let why = format!("it is {pseudonym}");
+    let named = erase(&path, &[&known[..], &key, &["--why", &why]].concat());
+    assert_eq!(named.exit, Exit::CannotRun);
+    let no_resource = [&key[..], &["--issuer", support::ISSUER, "--resource", "mcp.test"]].concat();
+    assert!(erase(&path, &no_resource).stderr.contains("--resource is not an absolute URL"));
+    assert_eq!(erase(&path, &[&known[..], &["--pseudonym-key", "NOT_SET"]].concat()).exit, Exit::CannotRun);
+    assert_eq!(fs::read(&path).unwrap(), text(&log));
+
+    let outcome = assert_erased(&path, &[&known[..], &key].concat());
+    assert!(outcome.stdout.contains("1 records erased"), "{}", outcome.stdout);
+    assert!(!read(&path).contains(&pseudonym));
+    verify(read(&path).as_bytes(), &[]).assert_whole();
+    let both = [&known[..], &key, &["--resource", "https://mcp.test/other"]].concat();
+    assert!(assert_erased(&path, &both).stdout.contains("1 records erased"));
+    assert!(read(&path).contains(&keys.of(support::ISSUER, b"person-08")));
+}
+
+#[test]
+fn what_a_pseudonym_is_computed_of_is_given_whole() {
+    for arguments in [
+        &["--issuer", "i", "--resource", RESOURCE] as &[&str],
+        &["--issuer", "i", "--pseudonym-key", "OTHER_KEY"],
+        &["--resource", RESOURCE, "--pseudonym-key", "OTHER_KEY"],
+        &["--issuer", "i", "--resource", RESOURCE, "--pseudonym-key", "QkJCQg=="],
+    ] {
+        let words = [&["toolgate", "erase", "--subject", SUBJECT], arguments, &["a.log"]].concat();
+        assert!(toolgate_cli::Arguments::try_parse_from(words).is_err(), "{arguments:?}");
+    }
+}
+
+/// Erases `subject` from a file of one line that is about nobody, which stays: how many lines are said to have it still.
+fn remaining(subject: &str, line: &str, more: &[&str]) -> Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    let path = file(directory.path(), "a.log", format!("{line}\n").as_bytes());
+    let outcome = toolgate(&[&["erase", "--subject", subject], more, &[path.to_str().unwrap()]].concat(), b"");
+    assert_eq!(read(&path), format!("{line}\n"));
+    outcome
+}
+
+#[test]
+fn what_is_left_of_a_person_is_found_however_it_is_written() {
+    let mut worker = support::Worker::new("chain-a", "one");
+    let mut other = person("other");
+    other.arguments.insert("/to".to_owned(), json!("ann\"a\" Zoë p_1 Box@Example.org"));
+    let record = worker.request(0, Some(&other)).text;
+    let escaped = json!({"log": record}).to_string().replace('ë', "\\u00eb");
+    let lines = [
+        record.clone(),
+        escaped,
+        json!({"value": STANDARD.encode(&record)}).to_string().replace('/', "\\/"),
+        format!("[info] toolgate audit {record}"),
+    ];
+    for line in lines {
+        for (subject, more) in [
+            ("ann\"a\" Zoë", &[] as &[&str]),
+            ("nobody", &["--pseudonym", "p_1"]),
+            ("other person", &["--mention", "not there", "--pseudonym", "p_1"]),
+        ] {
+            let outcome = remaining(subject, &line, more);
+            assert!(outcome.stdout.contains("1 lines still have"), "{line}: {}", outcome.stdout);
+            assert_eq!(outcome.exit, Exit::Clean);
+        }
+        let outcome = remaining("nobody", &line, &["--pseudonym", "p_2"]);
+        assert!(!outcome.stdout.contains("still have"), "{line}: {}", outcome.stdout);
+    }
+    // What is sealed cannot be erased.
+    let mut plain = worker.plain(1);
+    plain.instance = "Anna@Example.org".into();
+    let sealed = worker.write(plain, None).text;
+    let outcome = remaining("nobody", &sealed, &["--mention", "anna@example.org"]);
+    assert!(outcome.stdout.contains("1 lines still have"), "{}", outcome.stdout);
+}
+
+#[test]
+fn a_record_that_has_the_person_and_cannot_be_read_is_a_defect() {
+    let mut worker = support::Worker::new("chain-a", "one");
+    let record = worker.request(0, Some(&person("ann\"a\""))).text;
+    let cut = |line: &str| line.get(..line.len() - 40).unwrap().to_owned();
+    let lines = [
+        cut(&record),
+        cut(&json!({"log": record}).to_string()),
+        json!({"log": cut(&record)}).to_string(),
+        cut(&json!({"value": STANDARD.encode(&record)}).to_string()),
+        // No sink is known that wraps twice: such records are not read.
+        json!({"log": json!({"log": record}).to_string()}).to_string(),
+    ];
+    for line in &lines {
+        for more in [&[] as &[&str], &["--dry-run"]] {
+            let outcome = remaining("ann\"a\"", line, more);
+            assert_eq!(outcome.exit, Exit::Defects, "{line}: {}", outcome.stdout);
+            assert!(
+                outcome.stdout.contains("1 lines have such a text in a record that is damaged"),
+                "{}",
+                outcome.stdout
+            );
+        }
+        assert_eq!(remaining("nobody", line, &[]).exit, Exit::Clean, "{line}");
+    }
 }

@@ -33,6 +33,13 @@ impl Whom<'_> {
         is_named || !self.mentions.is_empty() && any_string(text, &|text| self.is_mentioned_in(text))
     }
 
+    /// Whether the text has the subject, a pseudonym or a mention in it.
+    pub(super) fn is_written_in(&self, text: &str) -> bool {
+        text.contains(self.subject)
+            || self.pseudonyms.iter().any(|pseudonym| text.contains(pseudonym))
+            || !self.mentions.is_empty() && self.is_mentioned_in(text)
+    }
+
     fn is_named_in(&self, personal: &Personal<'_>, issuer: Option<&str>) -> bool {
         let is_subject = |text: &str| text == self.subject;
         let is_of_issuer = |issuer: Option<&str>| self.issuer.is_none_or(|wanted| issuer.is_none_or(|it| it == wanted));

@@ -17,10 +17,10 @@ use toolgate::audit::seal;
 use super::wrapped;
 
 /// What every record begins with.
-const START: &str = r#"{"mac":"#;
+pub(crate) const START: &str = r#"{"mac":"#;
 
 /// The same in Base64, which is how protobuf's JSON writes bytes: Envoy's gRPC access log service takes records for such.
-pub(super) const START_IN_BASE64: &str = "eyJtYWMiO";
+pub(crate) const START_IN_BASE64: &str = "eyJtYWMiO";
 
 /// What Envoy writes for a request that no filter has left a record for.
 const NO_RECORD: &[u8] = b"-";
