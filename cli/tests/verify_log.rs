@@ -170,6 +170,36 @@ fn anchors_stand_at_the_beginning_of_chains_only() {
 }
 
 #[test]
+fn text_that_a_client_chose_does_not_stand_for_a_record() {
+    let log = chain(6);
+    let forged = log[3].text.replace("allowed", "alloweD");
+    let wrap = |agent: &dyn Fn(usize) -> String| {
+        let lines = log.iter().enumerate().filter(|(index, _)| *index != 3);
+        let line = |(index, line): (usize, &Written)| json!({"agent": agent(index), "audit": line.text}).to_string();
+        lines.map(|each| line(each) + "\n").collect::<String>()
+    };
+    let inside = |prefix: &str| wrap(&|index| if index == 1 { format!("{prefix}{forged}") } else { String::new() });
+    verify(inside("Mozilla ").as_bytes(), &[]).assert_defects(&[("missing", 4)]);
+    verify(inside("toolgate audit ").as_bytes(), &[]).assert_defects(&[("missing", 4)]);
+    verify(inside("").as_bytes(), &[]).assert_defects(&[("changed", 2), ("missing", 4)]);
+    // The same as a line of text.
+    let plain: String = log.iter().map(|line| line.text.clone() + "\n").collect();
+    let plain = plain.replace(&log[3].text, &format!("GET / \"toolgate audit {forged}"));
+    verify(plain.as_bytes(), &[]).assert_defects(&[("changed", 4), ("missing", 5)]);
+    let plain = plain.replace("toolgate audit ", "");
+    verify(plain.as_bytes(), &["--ignore-other-lines"]).assert_defects(&[("missing", 5)]);
+}
+
+#[test]
+fn a_damaged_record_among_others_of_a_line_is_found() {
+    let log = chain(6);
+    let mut bodies: Vec<String> = log.iter().map(|line| line.text.clone()).collect();
+    bodies[5] = bodies[5].replace(r#""v":1"#, r#""v";1"#);
+    let line = json!({"records": bodies}).to_string() + "\n";
+    verify(line.as_bytes(), &[]).assert_defects(&[("changed", 1)]);
+}
+
+#[test]
 fn requests_that_never_ended_are_counted() {
     let mut worker = Worker::new("chain-a", "one");
     let mut log = vec![worker.request(0, None), worker.provisional(1, &person("anna"))];

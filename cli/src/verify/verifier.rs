@@ -14,7 +14,7 @@ use super::erasures::Erasures;
 use super::recent::Recent;
 use super::tally::Tally;
 use crate::log::line::erased_part;
-use crate::log::{Damage, End, Entry, Envelope, Keys, Line, Place, RawLine, Seal};
+use crate::log::{Damage, End, Entry, Envelope, Form, Keys, Line, Place, RawLine, Reading, Seal};
 
 /// Requests that were let through and whose end has not come, by id.
 const MAX_OPEN_REQUESTS: usize = 100_000;
@@ -137,13 +137,16 @@ impl<'a> Verifier<'a> {
     }
 
     fn each_entry(&mut self, raw: &RawLine<'_>, take: fn(&mut Self, Place, &Entry<'_>)) {
-        match Line::read(raw.bytes) {
-            Line::Records(entries) => entries.iter().for_each(|entry| take(self, raw.place, entry)),
+        let Reading { line, beside } = Reading::new(raw.bytes);
+        match line {
+            Line::Records(entries) => self.records(raw.place, &entries, &beside, take),
             Line::NoRecord => {
                 let detail = "a request without a record: the filter did not run, or had died";
                 self.defects.push(Defect::new(DefectKind::NoRecord, raw.place, detail));
             }
-            Line::Damaged(damage) => self.damaged(raw.place, &damage),
+            Line::Damaged(damage) => {
+                beside.iter().chain([&damage]).for_each(|damage| self.damaged(raw.place, damage));
+            }
             Line::Other if self.demands.ignore_other_lines => {}
             Line::Other => {
                 let detail = "the line is no record (--ignore-other-lines passes over such lines)";
@@ -152,10 +155,34 @@ impl<'a> Verifier<'a> {
         }
     }
 
+    /// The records of a line. Beside one that is sealed, text that goes on as a record does is what a client has chosen,
+    /// unless it is all of its string.
+    fn records(
+        &mut self,
+        place: Place,
+        entries: &[Entry<'_>],
+        beside: &[Damage<'_>],
+        take: fn(&mut Self, Place, &Entry<'_>),
+    ) {
+        let is_sealed = |entry: &Entry<'_>| {
+            let chain = entry.envelope.claim().chain;
+            chain.is_some_and(|link| self.keys.check(&entry.envelope, &link.key) == Seal::Valid)
+        };
+        let has_text = beside.iter().any(|damage| damage.is_behind_text)
+            || entries.len() > 1 && entries.iter().any(|entry| entry.is_behind_text);
+        let passes_over_text = has_text && entries.iter().any(is_sealed);
+        let taken: Vec<&Entry<'_>> =
+            entries.iter().filter(|entry| !(passes_over_text && entry.is_behind_text && !is_sealed(entry))).collect();
+        taken.into_iter().for_each(|entry| take(self, place, entry));
+        let damaged = beside.iter().filter(|damage| !(passes_over_text && damage.is_behind_text));
+        damaged.for_each(|damage| self.damaged(place, damage));
+    }
+
     fn damaged(&mut self, place: Place, damage: &Damage<'_>) {
         let claim = damage.claim();
-        let detail = format!("the line begins as a record and is none: {}", damage.problem);
-        self.unsealed(DefectKind::Changed, place, claim.chain.as_ref(), claim.id.as_deref(), detail);
+        let whole = if damage.form == Form::Exact { "line" } else { "text" };
+        let detail = format!("the {whole} begins as a record and is none: {}", damage.problem);
+        self.unsealed((DefectKind::Changed, damage.form), place, claim.chain.as_ref(), claim.id.as_deref(), detail);
     }
 
     /// A record, of whatever kind.
@@ -225,12 +252,22 @@ impl<'a> Verifier<'a> {
                 (DefectKind::UnknownKey, format!("the record names the key `{key}`: give it with --key {key}=VARIABLE"))
             }
         };
-        self.unsealed(kind, place, chain, id, detail);
+        self.unsealed((kind, entry.form), place, chain, id, detail);
         None
     }
 
-    /// A line that is a defect, and claims to be some record.
-    fn unsealed(&mut self, kind: DefectKind, place: Place, link: Option<&Link<'_>>, id: Option<&str>, detail: String) {
+    /// Something that is a defect, and claims to be some record.
+    ///
+    /// Only a line that is nothing else can stand for the record that it claims to be. What is in other text may be of a
+    /// client's choice, who could pass off as damaged what was removed.
+    fn unsealed(
+        &mut self,
+        (kind, form): (DefectKind, Form),
+        place: Place,
+        link: Option<&Link<'_>>,
+        id: Option<&str>,
+        detail: String,
+    ) {
         let mut defect = Defect::new(kind, place, detail);
         if let Some(id) = id {
             defect = defect.of_record(id);
@@ -238,7 +275,7 @@ impl<'a> Verifier<'a> {
         if let Some(link) = link {
             defect = defect.in_chain(&link.id, link.seq, link.seq);
             let is_known = self.chains.contains_key(&*link.id);
-            if is_known || self.unsealed_chains < MAX_UNSEALED_CHAINS {
+            if form == Form::Exact && (is_known || self.unsealed_chains < MAX_UNSEALED_CHAINS) {
                 self.unsealed_chains = self.unsealed_chains.saturating_add(usize::from(!is_known));
                 self.chain(&link.id).sequence.note_damaged(link.seq, place);
             }
