@@ -23,6 +23,9 @@ const MAX_UNSEALED_CHAINS: usize = 1000;
 /// Checkpoints that are told apart.
 const MAX_CHECKPOINTS: usize = 4096;
 
+/// Longest id of a record, a chain or a key, in bytes. Those that are remembered must not fill the memory.
+const MAX_ID_BYTES: usize = 256;
+
 /// What is asked of a log.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Demands {
@@ -42,6 +45,12 @@ pub(super) struct Chain {
     pub(super) claims: Claims,
     /// Its first record in the log: number and time.
     pub(super) first: Option<(u64, Box<str>)>,
+    /// The first closing checkpoint: number and place.
+    closing: Option<(u64, Place)>,
+    /// The highest record: number and place.
+    highest: Option<(u64, Place)>,
+    /// The first record that came although the chain was closed before it.
+    after_closing: Option<Place>,
     pub(super) instance: String,
     pub(super) worker: String,
 }
@@ -49,7 +58,17 @@ pub(super) struct Chain {
 impl Chain {
     fn new(id: &str, index: usize) -> Self {
         let (instance, worker) = (String::new(), String::new());
-        Self { index, sequence: Sequence::new(id), claims: Claims::default(), first: None, instance, worker }
+        Self {
+            index,
+            sequence: Sequence::new(id),
+            claims: Claims::default(),
+            first: None,
+            closing: None,
+            highest: None,
+            after_closing: None,
+            instance,
+            worker,
+        }
     }
 }
 
@@ -111,7 +130,8 @@ impl<'a> Verifier<'a> {
         let Demands { closed, continued, ignore_other_lines: _ } = self.demands;
         for (id, chain) in &mut self.chains {
             chain.sequence.finish(continued, &mut self.defects);
-            check_end(id, chain, continued, &mut self.defects);
+            check_end(id, chain, continued.then_some(self.tally.span.as_ref()), &mut self.defects);
+            check_closing(id, chain, &mut self.defects);
             let Some(last) = chain.sequence.last().filter(|_| closed) else { continue };
             if !chain.claims.is_closed_at(last.seq) {
                 let detail = "no closing checkpoint names the last record of the chain";
@@ -239,6 +259,9 @@ impl<'a> Verifier<'a> {
         let (chain, id) = (claim.0.as_ref(), claim.1.as_deref());
         let key = chain.map_or("", |link| &link.key);
         let (kind, detail) = match (self.keys.check(envelope, key), parsed) {
+            (Seal::Valid, Ok(_)) if !is_short(chain, id) => {
+                (DefectKind::Unreadable, format!("an id of the record is longer than {MAX_ID_BYTES} bytes"))
+            }
             (Seal::Valid, Ok(record)) if entry.is_exact => return Some(record),
             (Seal::Valid, Ok(_)) => (DefectKind::Changed, "the line has bytes that no filter writes".to_owned()),
             (Seal::Valid, Err(error)) => {
@@ -247,6 +270,9 @@ impl<'a> Verifier<'a> {
             (Seal::Wrong, _) => (DefectKind::Changed, "the record is not as it was sealed".to_owned()),
             (Seal::UnknownKey, _) if chain.is_none() => {
                 (DefectKind::Changed, "the record does not say where it belongs".to_owned())
+            }
+            (Seal::UnknownKey, _) if !is_short(chain, id) => {
+                (DefectKind::Unreadable, format!("an id of the record is longer than {MAX_ID_BYTES} bytes"))
             }
             (Seal::UnknownKey, _) => {
                 (DefectKind::UnknownKey, format!("the record names the key `{key}`: give it with --key {key}=VARIABLE"))
@@ -269,6 +295,7 @@ impl<'a> Verifier<'a> {
         detail: String,
     ) {
         let mut defect = Defect::new(kind, place, detail);
+        let (link, id) = if is_short(link, id) { (link, id) } else { (None, None) };
         if let Some(id) = id {
             defect = defect.of_record(id);
         }
@@ -331,6 +358,12 @@ impl<'a> Verifier<'a> {
             chain.instance = record.instance.clone().into_owned();
             chain.worker = record.worker.clone().into_owned();
         }
+        if chain.closing.is_some_and(|(closed, _)| closed < link.seq) {
+            chain.after_closing.get_or_insert(place);
+        }
+        if chain.highest.is_none_or(|(highest, _)| highest < link.seq) {
+            chain.highest = Some((link.seq, place));
+        }
         let known = self.recent.get(chain.index, link.seq);
         chain.sequence.take(seen, known, &mut self.defects);
         chain.claims.arrived(&link.id, link.seq, mac, &mut self.defects);
@@ -354,6 +387,9 @@ impl<'a> Verifier<'a> {
         let claim = Claim { seq, mac: decode(mac).unwrap_or_default(), at: at.to_owned(), place, source };
         let index = self.chains.len();
         let chain = self.chains.entry(id.into()).or_insert_with(|| Chain::new(id, index));
+        if source == ClaimSource::Closing && chain.closing.is_none_or(|(closed, _)| seq < closed) {
+            chain.closing = Some((seq, place));
+        }
         let known = self.recent.get(chain.index, seq);
         let last = chain.sequence.last();
         let known = known.or_else(|| last.filter(|last| last.seq == seq).map(|last| last.mac));
@@ -365,8 +401,18 @@ impl<'a> Verifier<'a> {
     }
 }
 
-/// Holds the end of a chain against what was said of it.
-fn check_end(id: &str, chain: &Chain, is_continued: bool, defects: &mut Defects) {
+/// Nothing follows a closing checkpoint.
+fn check_closing(id: &str, chain: &Chain, defects: &mut Defects) {
+    let (Some((closed, checkpoint)), Some((highest, place))) = (chain.closing, chain.highest) else { return };
+    if highest > closed {
+        let detail = format!("the chain goes on although it was closed after record {closed}");
+        let defect = Defect::new(DefectKind::AfterClosing, chain.after_closing.unwrap_or(place), detail);
+        defects.push(defect.in_chain(id, closed.saturating_add(1), highest).beside(checkpoint));
+    }
+}
+
+/// Holds the end of a chain against what was said of it. `continued` is the time of a log that goes on from another one.
+fn check_end(id: &str, chain: &Chain, continued: Option<Option<&(String, String)>>, defects: &mut Defects) {
     let Some(claim) = chain.claims.highest_waiting() else { return };
     match chain.sequence.last() {
         Some(last) if claim.seq > last.seq => {
@@ -381,12 +427,24 @@ fn check_end(id: &str, chain: &Chain, is_continued: bool, defects: &mut Defects)
             let defect = Defect::new(DefectKind::CutOff, last.place, detail).beside(claim.place);
             defects.push(defect.in_chain(id, first, claim.seq));
         }
-        None if !is_continued => {
+        None => {
+            // The whole chain may be in the log before, unless a checkpoint is of the time of this one.
+            let claim = match continued {
+                None => Some(claim),
+                Some(span) => span.and_then(|(from, until)| chain.claims.checkpoint_within(from, until)),
+            };
+            let Some(claim) = claim else { return };
             let detail = format!("no record of this chain is there, but record {} existed at {}", claim.seq, claim.at);
             defects.push(Defect::new(DefectKind::ChainMissing, claim.place, detail).in_chain(id, 0, claim.seq));
         }
-        Some(_) | None => {}
+        Some(_) => {}
     }
+}
+
+/// Whether a place and an id can be remembered.
+fn is_short(link: Option<&Link<'_>>, id: Option<&str>) -> bool {
+    let ids = link.into_iter().flat_map(|link| [&*link.id, &*link.key]);
+    ids.chain(id).all(|id| id.len() <= MAX_ID_BYTES)
 }
 
 fn decode(mac: &str) -> Option<Mac> {
