@@ -272,6 +272,28 @@ fn ids_that_are_too_long_are_not_remembered() {
 }
 
 #[test]
+fn requests_without_a_record_are_found_in_json() {
+    let log = chain(3);
+    let lines = |first: &Value, last: &Value| {
+        let records = log.iter().map(|line| json!({"audit": line.text, "referer": null}));
+        let all = [first.clone()].into_iter().chain(records).chain([last.clone()]);
+        all.map(|line| line.to_string() + "\n").collect::<String>()
+    };
+    let (mark, null) = (json!({"audit": "-", "code": 500}), json!({"audit": null, "code": 500}));
+    let other = json!({"level": "info", "user": null, "host": "-"});
+    for arguments in [&[][..], &["--ignore-other-lines"]] {
+        verify(lines(&mark, &null).as_bytes(), arguments).assert_defects(&[("no_record", 1), ("no_record", 5)]);
+    }
+    verify(lines(&other, &other).as_bytes(), &["--ignore-other-lines"]).assert_whole();
+    let body = |text: &str| json!({"body": {"stringValue": text}});
+    let bodies = [body(&log[0].text), body("-"), body(&log[1].text)];
+    let export = json!({"resourceLogs": [{"scopeLogs": [{"logRecords": bodies}]}]}).to_string() + "\n";
+    for arguments in [&[][..], &["--ignore-other-lines"]] {
+        verify(export.as_bytes(), arguments).assert_defects(&[("no_record", 1)]);
+    }
+}
+
+#[test]
 fn requests_that_never_ended_are_counted() {
     let mut worker = Worker::new("chain-a", "one");
     let mut log = vec![worker.request(0, None), worker.provisional(1, &person("anna"))];

@@ -48,11 +48,17 @@ pub struct Reading<'a> {
     pub line: Line<'a>,
     /// Beside records: what begins as a record does, and is none.
     pub beside: Vec<Damage<'a>>,
+    /// Marks of requests without a record in the bodies of OpenTelemetry's log records.
+    pub without_record: usize,
+    /// Members of the line, as an object, that hold a record.
+    pub holders: Vec<Cow<'a, str>>,
+    /// If there is none: its members that are `null` or `-`, as one is that has no record to hold.
+    pub empty: Vec<Cow<'a, str>>,
 }
 
 impl<'a> From<Line<'a>> for Reading<'a> {
     fn from(line: Line<'a>) -> Self {
-        Self { line, beside: Vec::new() }
+        Self { line, beside: Vec::new(), without_record: 0, holders: Vec::new(), empty: Vec::new() }
     }
 }
 
@@ -443,6 +449,24 @@ mod tests {
         assert_eq!(reading.beside.len(), 1);
         assert_eq!(reading.beside[0].claim().chain.unwrap().seq, 7);
         assert!(!reading.beside[0].is_behind_text);
+    }
+
+    #[test]
+    fn what_stands_for_no_record_in_json_is_found() {
+        let body = |text: &str| json!({"body": {"stringValue": text}});
+        let text = json!({"logRecords": [body("-"), body(&exact()), body("-")]}).to_string();
+        let reading = Reading::new(text.as_bytes());
+        assert!(matches!(reading.line, Line::Records(_)));
+        assert_eq!(reading.without_record, 2);
+        let text = json!({"logRecords": [body("-")]}).to_string();
+        assert!(matches!(Reading::new(text.as_bytes()), Reading { line: Line::Other, without_record: 1, .. }));
+        let text = json!({"audit": exact(), "agent": null}).to_string();
+        let reading = Reading::new(text.as_bytes());
+        assert_eq!((reading.holders, reading.empty), (vec!["audit".into()], vec![]));
+        let text = json!({"audit": null, "agent": "-", "other": "--", "deep": {"x": null}}).to_string();
+        let reading = Reading::new(text.as_bytes());
+        assert_eq!(reading.holders, Vec::<&str>::new());
+        assert_eq!(reading.empty, ["agent", "audit"]);
     }
 
     #[test]

@@ -17,29 +17,54 @@ const MAX_DEPTH: usize = 32;
 /// How deep a record nests at most. serde_json itself stops there.
 const MAX_RECORD_DEPTH: usize = 128;
 
-/// The records in `line`; `None` if it is not JSON, or there is nothing in it that begins as a record does.
+/// What stands for a request without a record.
+const NO_RECORD: &str = r#""-""#;
+
+/// The records in `line`, and what stands in their place; `None` if it is not JSON, or there is nothing of the kind in
+/// it.
 pub(super) fn find(line: &str) -> Option<Reading<'_>> {
     if !line.trim_start().starts_with(['{', '[', '"']) {
         return None;
     }
-    let root = serde_json::from_str(line).ok()?;
-    let mut found = Found { line, entries: Vec::new(), damaged: Vec::new() };
+    let root: &RawValue = serde_json::from_str(line).ok()?;
+    let mut found = Found { line, entries: Vec::new(), damaged: Vec::new(), holders: Vec::new(), without_record: 0 };
     found.walk(root, 0);
-    let Found { line: _, entries, mut damaged } = found;
-    let line = if entries.is_empty() { Line::Damaged(damaged.pop()?) } else { Line::Records(entries) };
-    Some(Reading { line, beside: damaged })
+    let Found { line: _, entries, mut damaged, holders, without_record } = found;
+    let (line, empty) = match damaged.pop_if(|_| entries.is_empty()) {
+        _ if !entries.is_empty() => (Line::Records(entries), Vec::new()),
+        Some(damage) => (Line::Damaged(damage), Vec::new()),
+        None => (Line::Other, empty_members(root.get())),
+    };
+    let is_nothing = matches!(line, Line::Other) && without_record == 0 && empty.is_empty();
+    (!is_nothing).then_some(Reading { line, beside: damaged, without_record, holders, empty })
+}
+
+/// The members of an object that hold nothing.
+fn empty_members(text: &str) -> Vec<Cow<'_, str>> {
+    let Ok(Members(members)) = serde_json::from_str(text) else { return Vec::new() };
+    let empty = members.into_iter().filter(|(_, value)| matches!(value.get(), "null" | NO_RECORD));
+    empty.map(|(name, _)| name).collect()
+}
+
+/// Whether that is the body of a log record of OpenTelemetry without a record.
+fn is_empty_body(value: &RawValue) -> bool {
+    let Ok(Members(members)) = serde_json::from_str(value.get()) else { return false };
+    members.iter().any(|(name, value)| name == "stringValue" && value.get() == NO_RECORD)
 }
 
 struct Found<'a> {
     line: &'a str,
     entries: Vec<Entry<'a>>,
     damaged: Vec<Damage<'a>>,
+    holders: Vec<Cow<'a, str>>,
+    without_record: usize,
 }
 
 impl<'a> Found<'a> {
     fn walk(&mut self, value: &'a RawValue, depth: usize) {
         let text = value.get();
-        if depth > MAX_DEPTH || !(text.contains("mac") || text.contains(START_IN_BASE64)) {
+        let may_hold = ["mac", START_IN_BASE64, NO_RECORD].iter().any(|part| text.contains(part));
+        if depth > MAX_DEPTH || !may_hold {
             return;
         }
         match text.as_bytes().first() {
@@ -69,7 +94,16 @@ impl<'a> Found<'a> {
             }
             return;
         }
-        members.into_iter().for_each(|(_, value)| self.walk(value, depth.saturating_add(1)));
+        for (name, value) in members {
+            if name == "body" && is_empty_body(value) {
+                self.without_record = self.without_record.saturating_add(1);
+            }
+            let before = self.entries.len();
+            self.walk(value, depth.saturating_add(1));
+            if depth == 0 && self.entries.len() > before {
+                self.holders.push(name);
+            }
+        }
     }
 
     fn string(&mut self, text: &'a str) {

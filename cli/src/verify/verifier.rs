@@ -23,6 +23,10 @@ const MAX_UNSEALED_CHAINS: usize = 1000;
 /// Checkpoints that are told apart.
 const MAX_CHECKPOINTS: usize = 4096;
 
+/// Names of members that hold records, and lines that may be marks of requests without one.
+const MAX_HOLDERS: usize = 64;
+const MAX_EMPTY: usize = 10_000;
+
 /// Longest id of a record, a chain or a key, in bytes. Those that are remembered must not fill the memory.
 const MAX_ID_BYTES: usize = 256;
 
@@ -86,6 +90,10 @@ pub(super) struct Verifier<'a> {
     has_lost_requests: bool,
     checkpoints: VecDeque<Mac>,
     unsealed_chains: usize,
+    /// Members of lines that have held a record.
+    holders: BTreeSet<Box<str>>,
+    /// Members that were empty in lines of nobody's.
+    empty: Vec<(Box<str>, Place)>,
 }
 
 impl<'a> Verifier<'a> {
@@ -102,6 +110,8 @@ impl<'a> Verifier<'a> {
             has_lost_requests: false,
             checkpoints: VecDeque::new(),
             unsealed_chains: 0,
+            holders: BTreeSet::new(),
+            empty: Vec::new(),
         }
     }
 
@@ -139,6 +149,10 @@ impl<'a> Verifier<'a> {
                 self.defects.push(defect.in_chain(id, last.seq, last.seq));
             }
         }
+        let mut empty = std::mem::take(&mut self.empty);
+        empty.retain(|(name, _)| self.holders.contains(name));
+        empty.dedup_by_key(|(_, place)| *place);
+        empty.into_iter().for_each(|(_, place)| self.no_record(place));
         self.erasures.finish(&mut self.defects);
     }
 
@@ -157,22 +171,36 @@ impl<'a> Verifier<'a> {
     }
 
     fn each_entry(&mut self, raw: &RawLine<'_>, take: fn(&mut Self, Place, &Entry<'_>)) {
-        let Reading { line, beside } = Reading::new(raw.bytes);
+        let Reading { line, beside, without_record, holders, empty } = Reading::new(raw.bytes);
+        (0..without_record).for_each(|_| self.no_record(raw.place));
+        for holder in holders {
+            if self.holders.len() < MAX_HOLDERS && !self.holders.contains(&*holder) {
+                self.holders.insert(holder.into());
+            }
+        }
         match line {
             Line::Records(entries) => self.records(raw.place, &entries, &beside, take),
-            Line::NoRecord => {
-                let detail = "a request without a record: the filter did not run, or had died";
-                self.defects.push(Defect::new(DefectKind::NoRecord, raw.place, detail));
-            }
+            Line::NoRecord => self.no_record(raw.place),
             Line::Damaged(damage) => {
                 beside.iter().chain([&damage]).for_each(|damage| self.damaged(raw.place, damage));
             }
-            Line::Other if self.demands.ignore_other_lines => {}
+            Line::Other if without_record > 0 => {}
+            // Among lines of others, only a member counts that holds the records of other lines, maybe of later ones.
+            Line::Other if self.demands.ignore_other_lines => {
+                let names = empty.into_iter().map(|name| (name.into(), raw.place));
+                self.empty.extend(names.take(MAX_EMPTY.saturating_sub(self.empty.len())));
+            }
+            Line::Other if !empty.is_empty() => self.no_record(raw.place),
             Line::Other => {
                 let detail = "the line is no record (--ignore-other-lines passes over such lines)";
                 self.defects.push(Defect::new(DefectKind::Unreadable, raw.place, detail));
             }
         }
+    }
+
+    fn no_record(&mut self, place: Place) {
+        let detail = "a request without a record: the filter did not run, or had died";
+        self.defects.push(Defect::new(DefectKind::NoRecord, place, detail));
     }
 
     /// The records of a line. Beside one that is sealed, text that goes on as a record does is what a client has chosen,
