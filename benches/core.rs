@@ -189,7 +189,7 @@ fn records(criterion: &mut Criterion) {
     let ending =
         Ending { details: "via_upstream".to_owned(), source: Some("192.0.2.7".to_owned()), ..Ending::default() };
     let key = NamedKey::new("k1", &[1; 32]).unwrap();
-    let mut chain = Chain::new("0".repeat(32), "node".to_owned(), "worker".to_owned(), ending.at);
+    let mut chain = Chain::new("0".repeat(32), "node".to_owned(), String::new(), "worker".to_owned(), ending.at);
     let mut run = gateway.begin();
     run.headers(&request);
     run.complete(request.body());

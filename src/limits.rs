@@ -275,8 +275,8 @@ pub const MAX_CHAIN_HEADS: usize = 128;
 /// Longest text of a client or token in an audit record; what is left out is counted.
 pub const MAX_RECORDED_TEXT_BYTES: usize = 256;
 
-/// Longest `x-request-id` in an audit record: Envoy's own are UUIDs.
-pub const MAX_RECORDED_ID_BYTES: usize = 64;
+/// Longest name of a tool or prompt in the list of a batch's calls, all of which are recorded.
+pub const MAX_BATCH_NAME_BYTES: usize = 64;
 
 /// Most elements of a list in an audit record, such as roles or URIs; what is left out is counted.
 pub const MAX_RECORDED_LIST: usize = 32;

@@ -20,8 +20,8 @@ mod support {
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use toolgate::audit::Pseudonyms;
 use toolgate::audit::outcome::OutcomePicker;
-use toolgate::audit::{Pseudonyms, salted_hash};
 use toolgate::config::{CompiledPolicy, ConfigError};
 use toolgate::limits;
 use toolgate::session::SessionKeys;
@@ -573,7 +573,7 @@ fn the_most_specific_tool_says_what_records_show() {
     };
     assert_eq!(shown("read"), json!({}));
     assert_eq!(shown("list_x"), json!({"/a": 1, "/b": keys.of("argument", b"2")}));
-    let hash = |value: &[u8]| salted_hash("salt", value);
+    let hash = |value: &[u8]| keys.hash("salt", value);
     assert_eq!(shown("list_y"), json!({"/a": hash(b"1"), "/b": hash(b"2"), "/c": hash(b"3")}));
 
     assert!(audit(&policy).outcomes.of_tool("write").is_none());

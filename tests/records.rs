@@ -26,6 +26,8 @@ use toolgate::units::UnixMillis;
 use support::gateway::{Gateway, Keys, Request, Run, call, policy, token_with};
 use support::issuer::NOW;
 
+const REQUEST_ID: &str = "db7c29d2-b007-4da9-8d22-e14b88bf267e";
+
 /// How an exchange ends when nothing goes wrong.
 fn well() -> Ending {
     let started = UnixMillis::new(NOW * 1000);
@@ -44,7 +46,7 @@ fn well() -> Ending {
 fn concluded(run: &mut Run<'_>, ending: &Ending) -> (Value, Value) {
     let entry = run.exchange.conclude(ending, &run.gateway.policy);
     let key = NamedKey::new("k1", &[1; 32]).unwrap();
-    let mut chain = Chain::new("0".repeat(32), String::new(), String::new(), ending.at);
+    let mut chain = Chain::new("0".repeat(32), String::new(), String::new(), String::new(), ending.at);
     let line: Value = serde_json::from_str(&chain.seal(&key, entry).unwrap()).unwrap();
     (line["record"].clone(), line["personal"].clone())
 }
@@ -72,7 +74,7 @@ fn gateway() -> Gateway {
 fn a_call_that_was_allowed_and_answered() {
     let mut gateway = gateway();
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let request = Request::post("read", &call("read")).with("traceparent", trace).with("x-request-id", "r-1");
+    let request = Request::post("read", &call("read")).with("traceparent", trace).with("x-request-id", REQUEST_ID);
     let mut run = sent(&mut gateway, &request);
     answered(&mut run, r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#);
     let (record, personal) = concluded(&mut run, &well());
@@ -90,7 +92,7 @@ fn a_call_that_was_allowed_and_answered() {
         "scopes": {"granted": ["read"], "required": ["read"]},
         "http": {
             "method": "POST", "status": 200, "details": "via_upstream", "duration_ms": 250,
-            "request_bytes": request.body().len(), "request_id": "r-1",
+            "request_bytes": request.body().len(), "request_id": REQUEST_ID,
         },
         "trace": {
             "id": "4bf92f3577b34da6a3ce929d0e0e4736", "parent": "00f067aa0ba902b7", "source": "header",
@@ -209,16 +211,40 @@ fn what_envoy_has_no_flag_for_is_aborted_too() {
 }
 
 #[test]
-fn a_long_list_is_cut_by_its_bytes_and_says_so() {
+fn a_batch_hides_nothing() {
     let mut document = policy();
     document["protocol"]["max_request_bytes"] = json!(65536);
+    document["rules"][0]["scopes"] = json!([]);
+    document["audit"] = json!({"arguments": {"write": {"/to": "keep"}}});
     let mut gateway = Gateway::new(document, Keys::Inline);
-    let calls: Vec<Value> = (0..40).map(|_| call(&"\\\"".repeat(100))).collect();
-    let request = Request::post("read", &calls.into());
-    let (record, _) = concluded(&mut sent(&mut gateway, &request), &well());
+    let write = |to: &str| {
+        let mut write = call("write");
+        write["params"]["arguments"] = json!({"to": to});
+        write
+    };
+    let mut of = |to: &str| {
+        let mut calls = vec![call("read"); 63];
+        calls.push(write(to));
+        concluded(&mut sent(&mut gateway, &Request::post("write", &calls.into())), &well())
+    };
+    let (record, personal) = of("elsewhere");
     let calls = record["batch"]["calls"].as_array().unwrap();
-    assert_eq!(record["batch"]["size"], 40);
-    assert!(calls.len() < 32 && record["batch"]["calls"].to_string().len() <= 4096, "{calls:?}");
+    assert_eq!((calls.len(), &calls[63]), (64, &"tools/call write".into()));
+    // The record is about the call that needed most, wherever it stands.
+    assert_eq!((&record["target"]["name"], &record["rule"]), (&"write".into(), &1.into()));
+    assert_eq!(personal["arguments"], json!({"/to": "elsewhere"}));
+    assert_ne!(personal["arguments_digest"], of("here").1["arguments_digest"]);
+}
+
+#[test]
+fn what_a_client_made_up_is_masked_and_request_ids_are_uuids() {
+    let mut document = policy();
+    document["rules"][0]["tools"] = json!(["read_*"]);
+    let mut gateway = Gateway::new(document, Keys::Inline);
+    let request = Request::post("read", &call("read_ann@example.org")).with("x-request-id", "ghp_0123456789abcdef0123");
+    let (record, _) = concluded(&mut sent(&mut gateway, &request), &well());
+    assert_eq!((&record["target"]["name"], &record["verdict"]), (&"[email]".into(), &"allow".into()));
+    assert!(record["http"].get("request_id").is_none());
 }
 
 #[test]
@@ -296,6 +322,17 @@ fn subjects_can_be_hidden_behind_pseudonyms() {
     assert_eq!(hidden["pseudonym"], same["pseudonym"]);
     assert_ne!(hidden["pseudonym"], other["pseudonym"]);
     assert!(of("plain", "ann").get("pseudonym").is_none());
+
+    // Nor do tokens that are refused, or those who act for somebody, show any.
+    let mut document = policy();
+    document["audit"] = json!({"subjects": "pseudonym"});
+    let mut gateway = Gateway::new(document, Keys::Inline);
+    for claims in [json!({"sub": "ann", "act": {"sub": "ann"}}), json!({"sub": "ann", "age_s": 10_000})] {
+        let request = Request::post("read", &call("read")).bearer(&token_with(claims.as_object().unwrap()));
+        let (_, personal) = concluded(&mut sent(&mut gateway, &request), &well());
+        assert!(!personal.to_string().contains("ann"), "{personal}");
+        assert!(personal.to_string().contains(hidden["pseudonym"].as_str().unwrap()), "{personal}");
+    }
 }
 
 #[test]

@@ -27,7 +27,8 @@ fn main() -> io::Result<()> {
         let link = |prev: &str| Link { id: id.clone().into(), key: "k1".into(), prev: prev.to_owned().into(), seq };
         let personal = serde_json::to_string(&personal(number))?;
         let mut record = request(number);
-        record.anchor = (seq == 0).then(|| Anchor { started: record.at.clone(), version: "0.1.0".into() });
+        record.anchor =
+            (seq == 0).then(|| Anchor { started: record.at.clone(), version: "0.1.0".into(), ..Anchor::default() });
         record.personal = Some(personal_digest(personal.as_bytes()).into());
         record.chain = Some(link(prev));
         let record = serde_json::to_string(&record)?;

@@ -15,6 +15,7 @@ use crate::units::UnixMillis;
 pub struct Chain {
     id: String,
     instance: String,
+    resource: String,
     worker: String,
     started: String,
     next: u64,
@@ -39,11 +40,12 @@ pub struct Entry<'a> {
 }
 
 impl Chain {
-    /// A chain of random `id` that begins now, at the `worker` of the proxy `instance`.
-    pub fn new(id: String, instance: String, worker: String, now: UnixMillis) -> Self {
+    /// A chain of random `id` that begins now, at the `worker` of the proxy `instance`, for requests to `resource`.
+    pub fn new(id: String, instance: String, resource: String, worker: String, now: UnixMillis) -> Self {
         Self {
             id,
             instance,
+            resource,
             worker,
             started: now.to_rfc3339(),
             next: 0,
@@ -67,7 +69,12 @@ impl Chain {
     pub fn note_heads(&mut self, heads: impl IntoIterator<Item = Head<'static>>) {
         for head in heads {
             let is_news = self.noted.get(&*head.id).is_none_or(|seq| *seq < head.seq);
-            if head.id == self.id || !is_news || self.heads.len() >= limits::MAX_CHAIN_HEADS {
+            if head.id == self.id || !is_news {
+                continue;
+            }
+            // Of one chain the newest counts, however long no record comes.
+            self.heads.retain(|pending| pending.id != head.id);
+            if self.heads.len() >= limits::MAX_CHAIN_HEADS {
                 continue;
             }
             if self.noted.len() >= limits::MAX_CHAIN_HEADS {
@@ -81,8 +88,11 @@ impl Chain {
     /// Seals the next record: a line without its end. `None` if it cannot be written as JSON, which no record causes.
     pub fn seal(&mut self, key: &NamedKey, entry: Entry<'_>) -> Option<String> {
         let Entry { mut record, personal } = entry;
-        record.anchor = (self.next == 0)
-            .then(|| Anchor { started: self.started.as_str().into(), version: env!("CARGO_PKG_VERSION").into() });
+        record.anchor = (self.next == 0).then(|| Anchor {
+            resource: self.resource.clone().into(),
+            started: self.started.clone().into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+        });
         record.events = std::mem::take(&mut self.events);
         record.heads = std::mem::take(&mut self.heads);
         let (id, last) = (std::mem::take(&mut self.id), std::mem::take(&mut self.last));
@@ -106,6 +116,16 @@ impl Chain {
     /// How many records were sealed since the last checkpoint.
     pub const fn unchecked(&self) -> u64 {
         self.next.saturating_sub(self.checked)
+    }
+
+    /// Takes note that nobody wants to know how far the chain is, for now.
+    pub const fn skip_checkpoint(&mut self) {
+        self.checked = self.next;
+    }
+
+    /// Takes note that the last checkpoint did not arrive.
+    pub const fn doubt_checkpoint(&mut self) {
+        self.checked = 0;
     }
 
     /// States how far the chain is; `None` before its first record.
@@ -157,7 +177,8 @@ mod tests {
     }
 
     fn chain() -> Chain {
-        Chain::new("c".repeat(32), "node".to_owned(), "w".to_owned(), UnixMillis::new(1_800_000_000_123))
+        let now = UnixMillis::new(1_800_000_000_123);
+        Chain::new("c".repeat(32), "node".to_owned(), "r".to_owned(), "w".to_owned(), now)
     }
 
     fn parts(line: &str) -> (String, serde_json::Value) {
@@ -208,5 +229,11 @@ mod tests {
         let own = chain.head();
         chain.note_heads(own.into_iter().chain([head(4)]));
         assert_eq!(heads(&mut chain).as_array().unwrap().len(), 1);
+        // While no record comes the newest takes the place of the others.
+        for seq in 5..300 {
+            chain.note_heads([head(seq)]);
+        }
+        let noted = heads(&mut chain);
+        assert_eq!((noted.as_array().unwrap().len(), &noted[0]["seq"]), (1, &299.into()));
     }
 }

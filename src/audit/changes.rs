@@ -1,5 +1,7 @@
 //! What is different between two policies, for people.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::clean;
@@ -44,8 +46,9 @@ impl Changes {
                 }
             }
             (Value::Array(old), Value::Array(new)) => {
-                let gone = old.iter().filter(|element| !new.contains(element)).count();
-                let come = new.iter().filter(|element| !old.contains(element)).count();
+                let texts = |list: &[Value]| list.iter().map(Value::to_string).collect::<BTreeSet<_>>();
+                let (old, new) = (texts(old), texts(new));
+                let (gone, come) = (old.difference(&new).count(), new.difference(&old).count());
                 self.note('~', &format!("{path} (+{come} -{gone})"));
             }
             _ => self.note('~', path),

@@ -27,7 +27,7 @@ pub use chain::{Chain, Entry};
 pub use changes::policy_changes;
 pub use flags::{is_broken_off, names_of_flags};
 pub use pointer::Pointer;
-pub use pseudonym::{Pseudonyms, salted_hash};
+pub use pseudonym::Pseudonyms;
 pub use salt::Salt;
 pub use text::clean;
 pub use trace::TraceContext;

@@ -333,7 +333,8 @@ impl Reader {
                     };
                 }
                 let ended = self.fields.pointers.ended(open & !self.message.ambiguous, depth);
-                if ended != 0 && self.text.len() <= limits::MAX_OUTCOME_BYTES {
+                let has_room = self.message.values.len() < limits::MAX_AUDIT_POINTERS;
+                if ended != 0 && has_room && self.text.len() <= limits::MAX_OUTCOME_BYTES {
                     self.message.values.push((ended, self.text.as_slice().into()));
                 }
             }
@@ -394,7 +395,11 @@ impl Message {
                 Role::Other
             }
             "result" => {
-                self.is_ambiguous |= std::mem::replace(&mut self.has_result, true);
+                // Nothing is kept of a second one: an upstream may send any number of them.
+                if std::mem::replace(&mut self.has_result, true) {
+                    self.is_ambiguous = true;
+                    return Role::Other;
+                }
                 Role::Result { open: fields, depth: 0, is_flag: false }
             }
             _ => Role::Other,
@@ -472,6 +477,18 @@ mod tests {
     }
 
     use ResponseStatus::{Error, NoResult, Success, ToolError, Unread};
+
+    #[test]
+    fn members_that_are_there_again_and_again_are_not_kept() {
+        let mut picker = picker("7");
+        picker.feed(br#"{"id":7"#);
+        for _ in 0..10_000 {
+            picker.feed(br#","result":{"isError":true,"structuredContent":{"booking_id":"B-1"}}"#);
+        }
+        assert!(picker.reader.message.values.len() <= limits::MAX_AUDIT_POINTERS);
+        picker.feed(b"}");
+        assert_eq!(picker.finish().status, Unread);
+    }
 
     #[test]
     fn fields_are_picked_from_the_result() {

@@ -25,6 +25,13 @@ impl Pseudonyms {
         named("p_", &keyed(&self.key, label, value), SHORT)
     }
 
+    /// What stands for a value in one record: `h_` and 22 characters of base64url. With another salt it is another one, and
+    /// without the key nobody can try values.
+    pub fn hash(&self, salt: &str, value: &[u8]) -> String {
+        let key = keyed(&self.key, "hash", salt.as_bytes());
+        named("h_", &keyed(&key, "value", value), SHORT)
+    }
+
     /// A digest of `bytes` in full length: `d_` and 43 characters of base64url.
     pub fn digest(&self, bytes: &[u8]) -> String {
         named("d_", &keyed(&self.key, "digest", bytes), usize::MAX)
@@ -35,15 +42,6 @@ impl fmt::Debug for Pseudonyms {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Pseudonyms").finish_non_exhaustive()
     }
-}
-
-/// What stands for a value in one record: `h_` and 22 characters of base64url. With another salt it is another one.
-pub fn salted_hash(salt: &str, value: &[u8]) -> String {
-    let mut hash = hmac_sha256::Hash::new();
-    for part in [salt.as_bytes(), &[0], value] {
-        hash.update(part);
-    }
-    named("h_", &hash.finalize(), SHORT)
 }
 
 /// HMAC-SHA-256 of the label, a zero byte, and the value. No label has a zero byte.
@@ -71,7 +69,7 @@ mod tests {
         // Computed with another implementation.
         assert_eq!(keys.of("subject", b"jo"), "p_0EIGsylm556-AsOxRiiDEQ");
         assert_eq!(keys.digest(b"{}"), "d_80Yh1KFFMH7bLzdiwTUQk2gx20O_r1manHGJPtWRfbM");
-        assert_eq!(salted_hash("salt", br#""jo""#), "h_givPY-MxblIlj6y9XXNpHw");
+        assert_eq!(keys.hash("salt", br#""jo""#), "h_ugfbJSKIeSrkihTAo32OpQ");
         for other in [
             Pseudonyms::new(b"secret2", "https://mcp.test/mcp").of("subject", b"jo"),
             Pseudonyms::new(b"secret", "https://mcp.test/mcp2").of("subject", b"jo"),

@@ -156,6 +156,9 @@ pub struct Link<'a> {
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Anchor<'a> {
+    /// The protected resource that requests were for.
+    #[serde(borrow, default)]
+    pub resource: Cow<'a, str>,
     /// When the chain began, in the form of `at`.
     #[serde(borrow)]
     pub started: Cow<'a, str>,

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::by_tool::ByTool;
 use super::mask::masked;
 use super::pointer::{Pointer, PointerSet, Some32, Step};
-use super::pseudonym::{Pseudonyms, salted_hash};
+use super::pseudonym::Pseudonyms;
 use super::scalar::shown;
 use super::text::clean;
 use crate::json::{self, Text};
@@ -194,7 +194,7 @@ impl View<'_> {
         let value = match treatment {
             Treatment::Drop => None,
             Treatment::Keep => shown(raw),
-            Treatment::Hash => Some(salted_hash(self.salt, raw.as_bytes()).into()),
+            Treatment::Hash => Some(self.keys.hash(self.salt, raw.as_bytes()).into()),
             Treatment::Pseudonymise => {
                 let text = json::parse(raw.as_bytes(), Text);
                 Some(self.keys.of(ARGUMENT, text.as_deref().unwrap_or(raw).as_bytes()).into())
@@ -282,7 +282,7 @@ mod tests {
     fn hashes_are_of_the_text_and_of_the_record() {
         let list = [("", Hash)];
         let shown = apply(&list, r#"{"a":"jo","b":"jo","c":1,"d":"1","e":"j\u006f"}"#);
-        assert_eq!(shown["/a"], salted_hash("salt", br#""jo""#));
+        assert_eq!(shown["/a"], keys().hash("salt", br#""jo""#));
         assert_eq!(shown["/a"], shown["/b"]);
         assert_ne!(shown["/c"], shown["/d"]);
         assert_ne!(shown["/a"], shown["/e"]);

@@ -93,9 +93,7 @@ impl Account {
         self.reason = "ended_early";
         let method = headers.value(":method");
         self.http_method = METHODS.into_iter().find(|known| method == Some(known));
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        let request_id = headers.value("x-request-id").filter(|id| id.len() <= limits::MAX_RECORDED_ID_BYTES);
-        self.request_id = request_id.filter(|id| id.bytes().all(is_plain)).map(Into::into);
+        self.request_id = headers.value("x-request-id").filter(|id| is_uuid(id)).map(Into::into);
         self.trace = headers.value("traceparent").and_then(|text| TraceContext::parse(text, "header"));
     }
 
@@ -146,22 +144,24 @@ impl Account {
         }
     }
 
-    /// What was asked for. `index` is the place of the call that decided.
+    /// What was asked for. `denied` is the place of the call that was not allowed; of a batch that was let through the record is
+    /// about the call that needed most.
     pub(super) fn note_calls<'a>(
         &mut self,
         calls: &[Call<'_>],
-        index: usize,
-        arguments: &dyn Fn(usize) -> Option<&'a RawValue>,
+        denied: Option<usize>,
+        arguments_of: &dyn Fn(usize) -> Option<&'a RawValue>,
         policy: &CompiledPolicy,
     ) {
-        let (Some(audit), Some(call)) = (&policy.audit, calls.get(index)) else { return };
         let tenant = self.caller.as_ref().and_then(|caller| caller.tenant());
-        let arguments = if call.has_arguments() { arguments(index) } else { None };
-        let rule = policy.rules.place(tenant, &call.target);
-        // What no rule names is any text that somebody has sent.
+        let index = denied.unwrap_or_else(|| weightiest(calls, tenant, policy));
+        let (Some(audit), Some(call)) = (&policy.audit, calls.get(index)) else { return };
+        let arguments = if call.has_arguments() { arguments_of(index) } else { None };
+        let rule = policy.rules.find_rule(tenant, &call.target);
+        // What the policy does not name literally is any text that somebody has sent.
         let written = |text: &str| match rule {
-            Some(_) => clean(text, limits::MAX_RECORDED_TEXT_BYTES).into_owned(),
-            None => masked(text, limits::MAX_RECORDED_TEXT_BYTES),
+            Some(rule) if rule.exact => clean(text, limits::MAX_RECORDED_TEXT_BYTES).into_owned(),
+            Some(_) | None => masked(text, limits::MAX_RECORDED_TEXT_BYTES),
         };
         let (target, uris) = match &call.target {
             Target::Protocol => (None, Vec::new()),
@@ -186,12 +186,12 @@ impl Account {
             method: call.method,
             target,
             uris,
-            rule,
+            rule: rule.map(|rule| rule.rule),
             arguments: redaction
                 .zip(arguments)
                 .map(|(redaction, arguments)| redaction.apply(arguments.get(), &audit.pseudonyms, self.salt.text()))
                 .unwrap_or_default(),
-            arguments_digest: arguments.map(|arguments| audit.pseudonyms.digest(arguments.get().as_bytes())),
+            arguments_digest: digest(calls, arguments_of, audit),
             stated_purpose: call.context.purpose.as_deref().map(|text| masked(text, limits::MAX_RECORDED_TEXT_BYTES)),
             has_result: calls.iter().any(|call| call.method.is_some() && call.id.is_some()),
             batch: (calls.len() > 1).then(|| (calls.len(), summary(calls))),
@@ -341,7 +341,11 @@ impl Account {
             salt: self.salt.text().into(),
             source: ending.source.as_deref().map(Into::into),
             stated_purpose: asked.and_then(|asked| asked.stated_purpose.as_deref()).map(Into::into),
-            unverified: self.unverified.as_ref().filter(|_| self.caller.is_none()).map(unverified),
+            unverified: self
+                .unverified
+                .as_ref()
+                .filter(|_| self.caller.is_none())
+                .map(|claimed| unverified(claimed, policy.audit.as_ref())),
             uris: asked.map(|asked| asked.uris.iter().map(|uri| uri.as_str().into()).collect()).unwrap_or_default(),
             ..Personal::default()
         };
@@ -349,7 +353,6 @@ impl Account {
             let token = principal.token();
             let attributes = token.attributes();
             let one = |value: &'a Option<Box<str>>| value.as_deref().map(text);
-            personal.actors = texts(attributes.actors.iter().map(AsRef::as_ref), limits::MAX_RECORDED_LIST);
             personal.acr = one(&attributes.acr);
             personal.amr = texts(attributes.amr.iter().map(AsRef::as_ref), limits::MAX_RECORDED_LIST);
             personal.auth_time = attributes.auth_time.map(crate::units::UnixSeconds::get);
@@ -359,11 +362,17 @@ impl Account {
             personal.department = one(&attributes.department);
             personal.purpose = one(&attributes.purpose);
             personal.token_id = token.token_id().map(identity);
+            let actors = attributes.actors.iter().map(AsRef::as_ref);
             match &policy.audit {
                 Some(audit) if audit.hides_subjects => {
-                    personal.pseudonym = Some(audit.pseudonyms.of(token.issuer(), token.subject().as_bytes()).into());
+                    let of = |subject: &str| audit.pseudonyms.of(token.issuer(), subject.as_bytes());
+                    personal.pseudonym = Some(of(token.subject()).into());
+                    personal.actors = shortened(actors.map(|actor| of(actor).into()), limits::MAX_RECORDED_LIST);
                 }
-                Some(_) | None => personal.subject = Some(identity(token.subject())),
+                Some(_) | None => {
+                    personal.subject = Some(identity(token.subject()));
+                    personal.actors = texts(actors, limits::MAX_RECORDED_LIST);
+                }
             }
         }
         personal
@@ -371,9 +380,16 @@ impl Account {
 }
 
 /// What a token that was not accepted says of itself.
-fn unverified(claimed: &Claimed) -> record::Unverified<'_> {
-    let one = |value: &Option<Box<str>>| value.as_deref().map(|value| identity(value).into_owned().into());
-    record::Unverified { client: one(&claimed.client_id), issuer: one(&claimed.issuer), subject: one(&claimed.subject) }
+fn unverified<'a>(claimed: &Claimed, audit: Option<&AuditPolicy>) -> record::Unverified<'a> {
+    let one = |value: &Option<Box<str>>| value.as_deref().map(|value| Cow::Owned(identity(value).into_owned()));
+    let subject = match audit {
+        Some(audit) if audit.hides_subjects => {
+            let names = claimed.issuer.as_deref().zip(claimed.subject.as_deref());
+            names.map(|(issuer, subject)| audit.pseudonyms.of(issuer, subject.as_bytes()).into())
+        }
+        Some(_) | None => one(&claimed.subject),
+    };
+    record::Unverified { client: one(&claimed.client_id), issuer: one(&claimed.issuer), subject }
 }
 
 fn caller<'a>(principal: &'a Principal, policy: &'a CompiledPolicy) -> record::Caller<'a> {
@@ -404,26 +420,50 @@ fn failed_side(failure: &Failure) -> record::FailedSide<'_> {
     }
 }
 
-/// The first calls of a batch: method, and what it names.
+/// The place of the call of a batch whose rule asks for most.
+fn weightiest(calls: &[Call<'_>], tenant: Option<&str>, policy: &CompiledPolicy) -> usize {
+    let weight = |call: &Call<'_>| {
+        let rule = policy.rules.rules.get(policy.rules.find_rule(tenant, &call.target)?.rule)?;
+        Some(rule.scopes.count())
+    };
+    // Of equal ones the first.
+    calls.iter().enumerate().rev().max_by_key(|(_, call)| weight(call)).map_or(0, |(index, _)| index)
+}
+
+/// The keyed digest of the arguments, of a batch of all of them, with a line feed after each.
+fn digest<'a>(
+    calls: &[Call<'_>],
+    arguments: &dyn Fn(usize) -> Option<&'a RawValue>,
+    audit: &AuditPolicy,
+) -> Option<String> {
+    let mut all = (0..calls.len()).filter_map(arguments);
+    let first = all.next()?.get();
+    if calls.len() == 1 {
+        return Some(audit.pseudonyms.digest(first.as_bytes()));
+    }
+    let text: String = std::iter::once(first).chain(all.map(RawValue::get)).flat_map(|text| [text, "\n"]).collect();
+    Some(audit.pseudonyms.digest(text.as_bytes()))
+}
+
+/// The calls of a batch: method, and what it names.
 fn summary(calls: &[Call<'_>]) -> Vec<String> {
     let line = |call: &Call<'_>| {
         let method = call.method.map_or("response", Method::name);
         match &call.target {
             Target::Tool(name) | Target::Prompt(name) => {
-                format!("{method} {}", masked(name, limits::MAX_RECORDED_TEXT_BYTES))
+                format!("{method} {}", masked(name, limits::MAX_BATCH_NAME_BYTES))
             }
             Target::Resources(_) | Target::Protocol | Target::Task => method.to_owned(),
         }
     };
-    let mut room = limits::MAX_RECORDED_LIST.saturating_mul(limits::MEAN_RECORDED_BYTES);
-    let fits = |line: &String| match room.checked_sub(written_bytes(line)) {
-        Some(rest) => {
-            room = rest;
-            true
-        }
-        None => false,
-    };
-    calls.iter().take(limits::MAX_RECORDED_LIST).map(line).take_while(fits).collect()
+    calls.iter().map(line).collect()
+}
+
+/// `x-request-id` as Envoy makes it. Anything else could be anything.
+fn is_uuid(text: &str) -> bool {
+    let is_part = |part: &str, length: usize| part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let parts: Vec<&str> = text.split('-').collect();
+    parts.len() == 5 && parts.iter().zip([8, 4, 4, 4, 12]).all(|(part, length)| is_part(part, length))
 }
 
 /// Who somebody is, whole: half a name could be another one's.

@@ -180,7 +180,7 @@ fn judge(
     let request = AccessRequest { subject, calls: &calls, arguments: &arguments };
     match decide(&policy.rules, &policy.directory, request) {
         Decision::Permit(permit) => {
-            account.note_calls(&calls, 0, &arguments, policy);
+            account.note_calls(&calls, None, &arguments, policy);
             let Some(set) = principal.identity_headers(&policy.directory) else {
                 return Err(answer::identity_too_long(account.id, calls.first().and_then(|call| call.id)));
             };
@@ -194,7 +194,7 @@ fn judge(
             Ok(Judged { permit, principal: Rc::clone(&principal), asked: Asked::of(&calls), edits, session })
         }
         Decision::Deny { call, denial } => {
-            account.note_calls(&calls, call, &arguments, policy);
+            account.note_calls(&calls, Some(call), &arguments, policy);
             account.note_denial(&denial);
             let call = calls.get(call);
             // A token that was cut off is told so whatever it asks for: its client must get another one.

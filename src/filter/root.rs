@@ -12,7 +12,7 @@ use super::gateway::Gateway;
 use super::host::{self, Level};
 use super::poller::Poller;
 use super::stream::{Request, Stream, Unconfigured};
-use super::trail::{self, Trail};
+use super::trail::Trail;
 use crate::config::{CompiledPolicy, RevocationSource};
 use crate::exchange::Awaited;
 use crate::limits;
@@ -94,7 +94,7 @@ impl Context for Root {
             if let Some(endpoint) = gateway.policy.audit.as_ref().and_then(|audit| audit.anchor.as_ref()) {
                 // The host reports a connection that broke as an answer without headers.
                 let answer = if headers == 0 { None } else { host::headers(Map::CalloutHeaders).ok() };
-                trail::anchored(endpoint, answer.as_ref().and_then(|answer| answer.value(":status")));
+                gateway.trail.anchored(endpoint, answer.as_ref().and_then(|answer| answer.value(":status")));
             }
             return;
         }

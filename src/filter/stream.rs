@@ -141,8 +141,11 @@ impl HttpContext for Stream {
     /// Comes once for every stream, after everything else and before the access loggers; for one that the proxy refused
     /// by itself, without anything before.
     fn on_log(&mut self) {
-        let written = self.with(None, |request| Some(request.write_record()));
-        if written.is_none() {
+        let is_written = self.with(false, |request| {
+            request.write_record();
+            true
+        });
+        if !is_written {
             metrics::count("toolgate.audit.lost");
         }
     }

@@ -4,7 +4,7 @@
 //! plugin and protected resource: two of these may well write into two logs.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,8 +34,8 @@ pub(super) struct Trail {
     chain: RefCell<Chain>,
     /// The policy in force and its digest, to tell what the next one changes.
     policy: RefCell<Option<(Vec<u8>, String)>>,
-    /// The root context that writes the last word.
-    owner: Cell<u32>,
+    /// The root contexts that may still write records.
+    owners: RefCell<BTreeSet<u32>>,
     looked_at: Cell<UnixMillis>,
     /// The last refusal of a policy that is in the chain.
     refusal: RefCell<Vec<u8>>,
@@ -65,9 +65,9 @@ impl Trail {
             Rc::new(Self {
                 plugin: plugin.clone(),
                 resource: resource.clone(),
-                chain: RefCell::new(Chain::new(id, instance, worker, now)),
+                chain: RefCell::new(Chain::new(id, instance, resource.clone(), worker, now)),
                 policy: RefCell::default(),
-                owner: Cell::default(),
+                owners: RefCell::default(),
                 looked_at: Cell::default(),
                 refusal: RefCell::default(),
                 has_warned: Cell::default(),
@@ -81,7 +81,9 @@ impl Trail {
 
     /// Another policy is in force from now on, under the root context `owner`.
     pub(super) fn policy_loaded(&self, document: Vec<u8>, policy: &CompiledPolicy, owner: u32, now: UnixMillis) {
-        self.owner.set(owner);
+        if let Ok(mut owners) = self.owners.try_borrow_mut() {
+            owners.insert(owner);
+        }
         let Ok(mut current) = self.policy.try_borrow_mut() else { return };
         let before = current.replace((document, policy.digest.clone()));
         let (what, previous, changes) = match (&before, &*current) {
@@ -150,7 +152,10 @@ impl Trail {
     /// that follow, or for an anchor. Returns the number of the call to the anchor.
     pub(super) fn look_after(&self, audit: &AuditPolicy, now: UnixMillis) -> Option<u32> {
         let Ok(mut chain) = self.chain.try_borrow_mut() else { return None };
-        let is_due = now.millis_since(self.looked_at.get()) >= audit.every.as_millis()
+        let looked_at = self.looked_at.get();
+        let is_due = now.millis_since(looked_at) >= audit.every.as_millis()
+            // The clock was set back.
+            || now < looked_at
             || chain.unchecked() >= limits::MAX_UNCHECKED_RECORDS;
         if !is_due {
             return None;
@@ -158,25 +163,27 @@ impl Trail {
         self.looked_at.set(now);
         if let Some(key) = shared("heads", &format!("{} {}", self.plugin, self.resource)) {
             let own = chain.head();
-            chain.note_heads(exchange_heads(&key, own));
+            chain.note_heads(exchange_heads(&key, own.as_ref()));
         }
         drop(chain);
         self.take_in_refusal();
         self.checkpoint(audit, false, now)
     }
 
-    /// States how far the trail is when the plugin ends in this worker.
+    /// States how far the trail is when the last of those who write to it ends in this worker.
     pub(super) fn close(&self, audit: &AuditPolicy, owner: u32, now: UnixMillis) {
-        if self.owner.get() == owner {
+        let is_last = self.owners.try_borrow_mut().is_ok_and(|mut owners| owners.remove(&owner) && owners.is_empty());
+        if is_last {
             self.checkpoint(audit, true, now);
         }
     }
 
     fn checkpoint(&self, audit: &AuditPolicy, is_closing: bool, now: UnixMillis) -> Option<u32> {
+        let mut chain = self.chain.try_borrow_mut().ok()?;
         if !audit.host_log && audit.anchor.is_none() && !is_closing {
+            chain.skip_checkpoint();
             return None;
         }
-        let mut chain = self.chain.try_borrow_mut().ok()?;
         if chain.unchecked() == 0 && !is_closing {
             return None;
         }
@@ -185,8 +192,24 @@ impl Trail {
         if audit.host_log || is_closing {
             log_line(&line);
         }
-        let endpoint = audit.anchor.as_ref()?;
-        send(endpoint, &line)
+        let token = send(audit.anchor.as_ref()?, &line);
+        if token.is_none() {
+            chain.doubt_checkpoint();
+        }
+        token
+    }
+
+    /// Takes note of an anchor's answer. What did not arrive is stated again when it is time to.
+    pub(super) fn anchored(&self, endpoint: &Endpoint, status: Option<&str>) {
+        match status {
+            Some(status) if status.starts_with('2') => metrics::count("toolgate.audit.anchored"),
+            status => {
+                not_anchored(endpoint, &format!("status {}", status.unwrap_or("unknown")));
+                if let Ok(mut chain) = self.chain.try_borrow_mut() {
+                    chain.doubt_checkpoint();
+                }
+            }
+        }
     }
 
     /// Lets the next record say that a policy was refused, if that is news.
@@ -227,14 +250,14 @@ fn shared(what: &str, whose: &str) -> Option<String> {
 }
 
 /// Tells the other workers how far this one is, and returns how far they are.
-fn exchange_heads(key: &str, own: Option<Head<'static>>) -> Vec<Head<'static>> {
+fn exchange_heads(key: &str, own: Option<&Head<'static>>) -> Vec<Head<'static>> {
     // As many attempts as there are workers would do; what is lost here is told the next time.
     for _ in 0..16 {
         let (bytes, version) = abi::shared_data(key).unwrap_or_default();
         let mut heads: Vec<Head<'static>> = serde_json::from_slice::<Vec<Head<'_>>>(&bytes)
             .map(|heads| heads.into_iter().map(owned).collect())
             .unwrap_or_default();
-        let Some(own) = &own else { return heads };
+        let Some(own) = own else { return heads };
         if heads.iter().any(|head| head == own) {
             return heads;
         }
@@ -278,14 +301,6 @@ fn send(endpoint: &Endpoint, line: &str) -> Option<u32> {
             not_anchored(endpoint, "the cluster takes no request");
             None
         }
-    }
-}
-
-/// Takes note of an anchor's answer.
-pub(super) fn anchored(endpoint: &Endpoint, status: Option<&str>) {
-    match status {
-        Some(status) if status.starts_with('2') => metrics::count("toolgate.audit.anchored"),
-        status => not_anchored(endpoint, &format!("status {}", status.unwrap_or("unknown"))),
     }
 }
 

@@ -28,6 +28,11 @@ impl ScopeSet {
         self.0.get(index / 64).is_some_and(|word| word & (1 << (index % 64)) != 0)
     }
 
+    /// How many scopes are in the set.
+    pub fn count(&self) -> u32 {
+        self.0.iter().map(|word| word.count_ones()).sum()
+    }
+
     /// Adds all scopes of another set.
     pub fn extend(&mut self, other: &Self) {
         if self.0.len() < other.0.len() {

@@ -122,7 +122,7 @@ impl RuleSet {
     /// there is no rule for it.
     pub fn places(&self, tenant: Option<&str>, target: &Target<'_>) -> Vec<Option<usize>> {
         match target {
-            Target::Tool(_) | Target::Prompt(_) => vec![self.place(tenant, target)],
+            Target::Tool(_) | Target::Prompt(_) => vec![self.find_rule(tenant, target).map(|found| found.rule)],
             Target::Resources(uris) => {
                 let place = |found: Option<Match>| found.map(|found| found.rule);
                 uris.iter().map(|uri| self.find_resource(tenant, uri).ok().and_then(place)).collect()
@@ -139,15 +139,14 @@ impl RuleSet {
         Ok(found)
     }
 
-    /// The place of the rule for a target; of several resources, for the first one.
-    pub fn place(&self, tenant: Option<&str>, target: &Target<'_>) -> Option<usize> {
-        let found = match target {
+    /// What decides about a target; of several resources, about the first one.
+    pub fn find_rule(&self, tenant: Option<&str>, target: &Target<'_>) -> Option<Match> {
+        match target {
             Target::Tool(name) => self.find(tenant, |targets| targets.tools.find(name)),
             Target::Prompt(name) => self.find(tenant, |targets| targets.prompts.find(name)),
             Target::Resources(uris) => self.find_resource(tenant, uris.first()?).ok()?,
             Target::Protocol | Target::Task => None,
-        };
-        found.map(|found| found.rule)
+        }
     }
 
     /// Of two equally specific rules the tenant's own counts.

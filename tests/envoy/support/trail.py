@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import threading
+import time
 import unicodedata
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -41,6 +42,8 @@ class Watch:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        # Records say when to the millisecond: what began before must lie in another one.
+        time.sleep(0.002)
         self._from = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def _new(self) -> list[str]:
