@@ -170,6 +170,130 @@ fn anchors_stand_at_the_beginning_of_chains_only() {
 }
 
 #[test]
+fn text_that_a_client_chose_does_not_stand_for_a_record() {
+    let log = chain(6);
+    let forged = log[3].text.replace("allowed", "alloweD");
+    let wrap = |agent: &dyn Fn(usize) -> String| {
+        let lines = log.iter().enumerate().filter(|(index, _)| *index != 3);
+        let line = |(index, line): (usize, &Written)| json!({"agent": agent(index), "audit": line.text}).to_string();
+        lines.map(|each| line(each) + "\n").collect::<String>()
+    };
+    let inside = |prefix: &str| wrap(&|index| if index == 1 { format!("{prefix}{forged}") } else { String::new() });
+    verify(inside("Mozilla ").as_bytes(), &[]).assert_defects(&[("missing", 4)]);
+    verify(inside("toolgate audit ").as_bytes(), &[]).assert_defects(&[("missing", 4)]);
+    verify(inside("").as_bytes(), &[]).assert_defects(&[("changed", 2), ("missing", 4)]);
+    // The same as a line of text.
+    let plain: String = log.iter().map(|line| line.text.clone() + "\n").collect();
+    let plain = plain.replace(&log[3].text, &format!("GET / \"toolgate audit {forged}"));
+    verify(plain.as_bytes(), &[]).assert_defects(&[("changed", 4), ("missing", 5)]);
+    let plain = plain.replace("toolgate audit ", "");
+    verify(plain.as_bytes(), &["--ignore-other-lines"]).assert_defects(&[("missing", 5)]);
+}
+
+#[test]
+fn a_damaged_record_among_others_of_a_line_is_found() {
+    let log = chain(6);
+    let mut bodies: Vec<String> = log.iter().map(|line| line.text.clone()).collect();
+    bodies[5] = bodies[5].replace(r#""v":1"#, r#""v";1"#);
+    let line = json!({"records": bodies}).to_string() + "\n";
+    verify(line.as_bytes(), &[]).assert_defects(&[("changed", 1)]);
+}
+
+#[test]
+fn a_log_that_goes_on_says_what_it_leaves_to_the_one_before() {
+    let log = sample(20);
+    let rest: Vec<Written> = log[31..].iter().filter(|line| line.chain != "chain-c").cloned().collect();
+    let known = |verified: &support::Verified, index: usize| verified.report["not_known"][index]["chains"].clone();
+    let verified = verify(&text(&rest), &["--continued"]);
+    verified.assert_whole();
+    assert!(known(&verified, 0)[0].as_str().unwrap().starts_with("chain-a: its first record here is "));
+    assert_eq!(known(&verified, 0).as_array().unwrap().len(), 2);
+    // A chain that only checkpoints know.
+    let mut worker = Worker::new("chain-z", "two");
+    let before = worker.request(0, None);
+    let mut with_checkpoint = rest.clone();
+    with_checkpoint.push(worker.checkpoint(1, "checkpoint"));
+    let verified = verify(&text(&with_checkpoint), &["--continued"]);
+    verified.assert_whole();
+    let chain = known(&verified, 1)[0].as_str().unwrap().to_owned();
+    assert!(chain.starts_with("chain-z: record 0 existed at 2026-01-05T00:00:01.000Z"), "{chain}");
+    // One of the time of the log.
+    *with_checkpoint.last_mut().unwrap() = worker.checkpoint(15, "checkpoint");
+    let line = with_checkpoint.len() as u64;
+    verify(&text(&with_checkpoint), &["--continued"]).assert_defects(&[("chain_missing", line)]);
+    with_checkpoint.insert(0, before);
+    verify(&text(&with_checkpoint), &["--continued"]).assert_whole();
+}
+
+#[test]
+fn a_chain_that_another_one_mentions_is_not_dated_by_that() {
+    let mut first = Worker::new("chain-a", "one");
+    let mut other = Worker::new("chain-b", "one");
+    let mut log = vec![first.request(0, None)];
+    let heads = first.head().into_iter().collect();
+    log.push(other.write(Record { heads, ..other.plain(50) }, None));
+    let report = verify(&text(&log), &[]).report;
+    let known = &report["not_known"][0]["chains"][0];
+    assert_eq!(known, "chain-a: complete to record 0, mentioned by another chain at (standard input):2");
+    assert_eq!(report["chains"][0]["vouched"].get("at"), None);
+}
+
+#[test]
+fn nothing_follows_a_closing_checkpoint() {
+    let mut worker = Worker::new("chain-a", "one");
+    let mut log = vec![worker.request(0, None)];
+    log.push(worker.checkpoint(1, "closing"));
+    log.push(worker.request(2, None));
+    log.push(worker.request(3, None));
+    verify(&text(&log), &[]).assert_defects(&[("after_closing", 3)]);
+    // The checkpoint came late.
+    log.swap(1, 2);
+    log.swap(2, 3);
+    verify(&text(&log), &[]).assert_defects(&[("after_closing", 3)]);
+    log.remove(3);
+    let directory = tempfile::tempdir().unwrap();
+    let mut stored = Worker::new("chain-a", "one");
+    stored.request(0, None);
+    let store = file(directory.path(), "checkpoints", &text(&[stored.checkpoint(1, "closing")]));
+    verify(&text(&log), &["--checkpoints", store.to_str().unwrap()]).assert_defects(&[("after_closing", 2)]);
+}
+
+#[test]
+fn ids_that_are_too_long_are_not_remembered() {
+    let mut worker = Worker::new(&"a".repeat(257), "one");
+    let verified = verify(&text(&[worker.request(0, None)]), &[]);
+    verified.assert_defects(&[("unreadable", 1)]);
+    assert!(!verified.report.to_string().contains("aaaa"));
+    let mut worker = Worker::new(&"a".repeat(240), "one");
+    verify(&text(&[worker.request(0, None)]), &[]).assert_whole();
+    let first = Record { id: "i".repeat(257).into(), ..Worker::new("chain-a", "one").plain(0) };
+    let first = Worker::new("chain-a", "one").write(first, None);
+    verify(&text(&[first]), &[]).assert_defects(&[("unreadable", 1)]);
+}
+
+#[test]
+fn requests_without_a_record_are_found_in_json() {
+    let log = chain(3);
+    let lines = |first: &Value, last: &Value| {
+        let records = log.iter().map(|line| json!({"audit": line.text, "referer": null}));
+        let all = [first.clone()].into_iter().chain(records).chain([last.clone()]);
+        all.map(|line| line.to_string() + "\n").collect::<String>()
+    };
+    let (mark, null) = (json!({"audit": "-", "code": 500}), json!({"audit": null, "code": 500}));
+    let other = json!({"level": "info", "user": null, "host": "-"});
+    for arguments in [&[][..], &["--ignore-other-lines"]] {
+        verify(lines(&mark, &null).as_bytes(), arguments).assert_defects(&[("no_record", 1), ("no_record", 5)]);
+    }
+    verify(lines(&other, &other).as_bytes(), &["--ignore-other-lines"]).assert_whole();
+    let body = |text: &str| json!({"body": {"stringValue": text}});
+    let bodies = [body(&log[0].text), body("-"), body(&log[1].text)];
+    let export = json!({"resourceLogs": [{"scopeLogs": [{"logRecords": bodies}]}]}).to_string() + "\n";
+    for arguments in [&[][..], &["--ignore-other-lines"]] {
+        verify(export.as_bytes(), arguments).assert_defects(&[("no_record", 1)]);
+    }
+}
+
+#[test]
 fn requests_that_never_ended_are_counted() {
     let mut worker = Worker::new("chain-a", "one");
     let mut log = vec![worker.request(0, None), worker.provisional(1, &person("anna"))];
@@ -224,6 +348,10 @@ fn hostile_text_does_not_reach_the_terminal() {
     let outcome = toolgate(&["verify-log", "-"], &text(&log));
     assert!(!outcome.stdout.contains(['\u{1b}', '\u{202e}']), "{}", outcome.stdout);
     assert!(outcome.stdout.contains("chain\\u{1b}[2J\\u{202e}"));
+    let outcome = toolgate(&["verify-log", "--format", "json", "-"], &text(&log));
+    assert!(!outcome.stdout.contains(['\u{1b}', '\u{202e}']), "{}", outcome.stdout);
+    let report: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(report["chains"][0]["id"], "chain\u{1b}[2J\u{202e}");
 }
 
 #[test]

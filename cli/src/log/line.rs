@@ -19,7 +19,10 @@ use super::wrapped;
 /// What every record begins with.
 pub(crate) const START: &str = r#"{"mac":"#;
 
-/// The same in Base64, which is how protobuf's JSON writes bytes: Envoy's gRPC access log service takes records for such.
+/// What the filter writes before a record in Envoy's own log.
+const PREFIX: &str = "toolgate audit ";
+
+/// [`START`] in Base64, which is how protobuf's JSON writes bytes: Envoy's gRPC access log service takes records for such.
 pub(crate) const START_IN_BASE64: &str = "eyJtYWMiO";
 
 /// What Envoy writes for a request that no filter has left a record for.
@@ -36,6 +39,27 @@ pub enum Line<'a> {
     Damaged(Damage<'a>),
     /// Something else.
     Other,
+}
+
+/// A line, with what stands in it beside its records.
+#[derive(Debug)]
+pub struct Reading<'a> {
+    /// What the line holds.
+    pub line: Line<'a>,
+    /// Beside records: what begins as a record does, and is none.
+    pub beside: Vec<Damage<'a>>,
+    /// Marks of requests without a record in the bodies of OpenTelemetry's log records.
+    pub without_record: usize,
+    /// Members of the line, as an object, that hold a record.
+    pub holders: Vec<Cow<'a, str>>,
+    /// If there is none: its members that are `null` or `-`, as one is that has no record to hold.
+    pub empty: Vec<Cow<'a, str>>,
+}
+
+impl<'a> From<Line<'a>> for Reading<'a> {
+    fn from(line: Line<'a>) -> Self {
+        Self { line, beside: Vec::new(), without_record: 0, holders: Vec::new(), empty: Vec::new() }
+    }
 }
 
 /// How a record is written.
@@ -60,6 +84,8 @@ pub struct Entry<'a> {
     pub envelope: Envelope<'a>,
     /// Whether its bytes are the ones that were written, as far as they are not sealed.
     pub is_exact: bool,
+    /// Whether there is other text before it in the same string or line, which somebody else may have chosen.
+    pub is_behind_text: bool,
     pub(super) site: Option<Site>,
 }
 
@@ -117,7 +143,11 @@ struct Erased<'a> {
 pub struct Damage<'a> {
     /// What is wrong with it.
     pub problem: String,
-    text: Cow<'a, str>,
+    /// How it was written.
+    pub form: Form,
+    /// Whether there is other text before it in the same string or line, which somebody else may have chosen.
+    pub is_behind_text: bool,
+    pub(super) text: Cow<'a, str>,
 }
 
 /// What a record claims to be, when nothing else of it can be understood.
@@ -144,48 +174,73 @@ struct Raw<'a> {
 impl<'a> Line<'a> {
     /// Finds the records in a line.
     pub fn read(line: &'a [u8]) -> Self {
-        if line == NO_RECORD {
-            return Self::NoRecord;
-        }
-        let text = match str::from_utf8(line) {
-            Ok(text) => text,
-            Err(error) => return Self::not_text(line, error.valid_up_to()),
-        };
-        if text.starts_with(START) {
-            return Self::exact(text, 0);
-        }
-        if let Some(found) = wrapped::find(text) {
-            return found;
-        }
-        text.find(START).map_or(Self::Other, |start| Self::exact(text, start))
+        Reading::new(line).line
     }
 
     fn not_text(line: &'a [u8], valid: usize) -> Self {
         let text = String::from_utf8_lossy(line);
-        if !text.contains(START) {
-            return Self::Other;
-        }
-        Self::Damaged(Damage { problem: format!("byte {} is not UTF-8", valid.saturating_add(1)), text })
+        let Some(start) = start_of(&text) else { return Self::Other };
+        let problem = format!("byte {} is not UTF-8", valid.saturating_add(1));
+        Self::Damaged(Damage { problem, form: form_at(start), is_behind_text: start > 0, text })
     }
 
     /// The record from byte `start` of `text` to its end.
     fn exact(text: &'a str, start: usize) -> Self {
         match read_exact(text, start) {
             Ok((envelope, is_exact, part)) => {
-                let form = if start == 0 { Form::Exact } else { Form::Prefixed };
-                Self::Records(vec![Entry { form, envelope, is_exact, site: part.map(Site::Plain) }])
+                let (form, is_behind_text, site) = (form_at(start), start > 0, part.map(Site::Plain));
+                Self::Records(vec![Entry { form, envelope, is_exact, is_behind_text, site }])
             }
             Err(damage) => Self::Damaged(damage),
         }
     }
 }
 
+impl<'a> Reading<'a> {
+    /// Finds the records in a line, and what was meant to be one.
+    pub fn new(line: &'a [u8]) -> Self {
+        if line == NO_RECORD {
+            return Line::NoRecord.into();
+        }
+        let text = match str::from_utf8(line) {
+            Ok(text) => text,
+            Err(error) => return Line::not_text(line, error.valid_up_to()).into(),
+        };
+        if text.starts_with(START) {
+            return Line::exact(text, 0).into();
+        }
+        if let Some(found) = wrapped::find(text) {
+            return found;
+        }
+        start_of(text).map_or(Line::Other, |start| Line::exact(text, start)).into()
+    }
+}
+
+/// Where in `text` a record begins: at its beginning, or behind [`PREFIX`]. In any other place it is what a client has
+/// had written, in a header for example.
+fn start_of(text: &str) -> Option<usize> {
+    if text.starts_with(START) {
+        return Some(0);
+    }
+    text.match_indices(PREFIX)
+        .map(|(at, _)| at.saturating_add(PREFIX.len()))
+        .find(|start| text.get(*start..).is_some_and(|rest| rest.starts_with(START)))
+}
+
+const fn form_at(start: usize) -> Form {
+    if start == 0 { Form::Exact } else { Form::Prefixed }
+}
+
 /// The record from byte `start` of `text` to its end; whether it is written as it should; which bytes of `text` are
 /// its personal part.
 fn read_exact(text: &str, start: usize) -> Result<(Envelope<'_>, bool, Option<Range<usize>>), Damage<'_>> {
     let written = text.get(start..).unwrap_or_default();
-    let Raw { mac, personal, record } =
-        serde_json::from_str(written).map_err(|error| Damage { problem: error.to_string(), text: written.into() })?;
+    let Raw { mac, personal, record } = serde_json::from_str(written).map_err(|error| Damage {
+        problem: error.to_string(),
+        form: form_at(start),
+        is_behind_text: start > 0,
+        text: written.into(),
+    })?;
     let (personal, record) = (personal.map(RawValue::get), record.get());
     let is_exact = seal::line(&mac, personal, record) == written;
     let part = personal.map(|personal| span_of(personal, text));
@@ -199,21 +254,22 @@ pub(super) fn in_string(token: Range<usize>, value: Cow<'_, str>) -> Option<Resu
         Some(Ok(bytes)) => (String::from_utf8_lossy(&bytes).into_owned(), true),
         Some(Err(_)) => {
             let problem = "the Base64 is damaged".to_owned();
-            return Some(Err(Damage { problem, text: value.into_owned().into() }));
+            let text = value.into_owned().into();
+            return Some(Err(Damage { problem, form: Form::Wrapped, is_behind_text: false, text }));
         }
         None => (value.into_owned(), false),
     };
     let text = value.strip_suffix('\n').unwrap_or(&value);
-    let start = text.find(START)?;
+    let start = start_of(text)?;
     Some(match read_exact(text, start) {
         Ok((envelope, is_exact, part)) => {
             let envelope = envelope.into_owned();
             let site = part.map(|part| {
                 if is_encoded { Site::Encoded { token, value, part } } else { Site::Quoted { token, value, part } }
             });
-            Ok(Entry { form: Form::Wrapped, envelope, is_exact, site })
+            Ok(Entry { form: Form::Wrapped, envelope, is_exact, is_behind_text: start > 0, site })
         }
-        Err(damage) => Err(damage.into_owned()),
+        Err(damage) => Err(Damage { form: Form::Wrapped, ..damage.into_owned() }),
     })
 }
 
@@ -296,7 +352,7 @@ impl Damage<'_> {
     }
 
     fn into_owned(self) -> Damage<'static> {
-        Damage { problem: self.problem, text: Cow::Owned(self.text.into_owned()) }
+        Damage { text: Cow::Owned(self.text.into_owned()), ..self }
     }
 }
 
@@ -355,7 +411,7 @@ mod tests {
     #[test]
     fn other_order_space_escapes_and_numbers_of_a_rewritten_record_do_not_matter() {
         let record = RECORD.replace(r#""seq":7"#, r#""seq": 7.0"#).replace("allow\"", "\\u0061llow\"");
-        let text = format!(r#"{{ "record": {record}, "personal": {PERSONAL}, "mac": "M", "_id": null }}"#);
+        let text = format!(r#"{{ "record": {record}, "personal": {PERSONAL}, "mac": "M" }}"#);
         assert_whole(&text, Form::Rewritten);
     }
 
@@ -373,6 +429,65 @@ mod tests {
         let member = exact().replacen(r#","record""#, r#","x":1,"record""#, 1);
         assert!(!only(&member).is_exact);
         assert!(!only(&json!({"audit": spaced}).to_string()).is_exact);
+    }
+
+    #[test]
+    fn text_that_a_client_chose_is_no_record() {
+        let text = json!({"agent": format!("Mozilla {}", exact()), "audit": exact()}).to_string();
+        assert_eq!(only(&text).form, Form::Wrapped);
+        for other in [format!("Mozilla {}", exact()), json!({"agent": format!("x {}", exact())}).to_string()] {
+            assert!(matches!(Line::read(other.as_bytes()), Line::Other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_record_beside_others_is_one() {
+        let cut = exact().replace(r#""v":1,"#, r#""v":1;"#);
+        let text = json!({"records": [{"body": exact()}, {"body": cut}, {"body": exact()}]}).to_string();
+        let reading = Reading::new(text.as_bytes());
+        assert!(matches!(reading.line, Line::Records(entries) if entries.len() == 2));
+        assert_eq!(reading.beside.len(), 1);
+        assert_eq!(reading.beside[0].claim().chain.unwrap().seq, 7);
+        assert!(!reading.beside[0].is_behind_text);
+    }
+
+    #[test]
+    fn what_stands_for_no_record_in_json_is_found() {
+        let body = |text: &str| json!({"body": {"stringValue": text}});
+        let text = json!({"logRecords": [body("-"), body(&exact()), body("-")]}).to_string();
+        let reading = Reading::new(text.as_bytes());
+        assert!(matches!(reading.line, Line::Records(_)));
+        assert_eq!(reading.without_record, 2);
+        let text = json!({"logRecords": [body("-")]}).to_string();
+        assert!(matches!(Reading::new(text.as_bytes()), Reading { line: Line::Other, without_record: 1, .. }));
+        let text = json!({"audit": exact(), "agent": null}).to_string();
+        let reading = Reading::new(text.as_bytes());
+        assert_eq!((reading.holders, reading.empty), (vec!["audit".into()], vec![]));
+        let text = json!({"audit": null, "agent": "-", "other": "--", "deep": {"x": null}}).to_string();
+        let reading = Reading::new(text.as_bytes());
+        assert_eq!(reading.holders, Vec::<&str>::new());
+        assert_eq!(reading.empty, ["agent", "audit"]);
+    }
+
+    #[test]
+    fn a_rewritten_record_has_no_other_members_and_each_once() {
+        let rewritten = |record: &str, personal: &str, more: &str| {
+            format!(r#"{{"_source": {{"record": {record}, "personal": {personal}, "mac": "M"{more}}}}}"#)
+        };
+        assert_whole(&rewritten(RECORD, PERSONAL, ""), Form::Rewritten);
+        let twice = RECORD.replace(r#""seq":7"#, r#""seq":8,"seq":7"#);
+        let person_twice = PERSONAL.replace(r#""subject""#, r#""subject":"bob","subject""#);
+        for text in [
+            rewritten(RECORD, PERSONAL, r#", "_id": null"#),
+            rewritten(RECORD, PERSONAL, r#", "mac": "M""#),
+            rewritten(RECORD, PERSONAL, r#", "r\u0065cord": {}"#),
+            rewritten(&twice, PERSONAL, ""),
+            rewritten(RECORD, &person_twice, ""),
+        ] {
+            let Line::Damaged(damage) = Line::read(text.as_bytes()) else { panic!("{text}") };
+            assert_eq!(damage.form, Form::Rewritten, "{text}");
+            assert_eq!(damage.claim().chain.is_some(), !text.contains(&twice), "{text}");
+        }
     }
 
     #[test]
@@ -410,7 +525,7 @@ mod tests {
         let parsed: Value = serde_json::from_str(&exact()).unwrap();
         for (before, after) in [
             (exact(), erased.clone()),
-            (format!("prefix {}", exact()), format!("prefix {erased}")),
+            (format!("toolgate audit {}", exact()), format!("toolgate audit {erased}")),
             (
                 format!(r#"{{ "a":"ö", "audit": {} }}"#, json!(exact())),
                 format!(r#"{{ "a":"ö", "audit": {} }}"#, json!(erased)),

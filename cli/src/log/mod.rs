@@ -10,7 +10,7 @@ mod wrapped;
 
 pub use input::{End, InputError, Log, Names, Place, RawLine, Source};
 pub use keys::{KeyArgument, KeyError, Keys, Seal};
-pub use line::{Damage, Entry, Envelope, Form, Line, PersonalPart};
+pub use line::{Damage, Entry, Envelope, Form, Line, PersonalPart, Reading};
 
 use toolgate::audit::record::Record;
 

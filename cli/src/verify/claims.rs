@@ -80,6 +80,13 @@ impl Claims {
         self.waiting.last_key_value().map(|(_, claim)| claim)
     }
 
+    /// The highest claim of a checkpoint of that time about a record that has not come. The times are of records, so that
+    /// their order is the order of time.
+    pub(super) fn checkpoint_within(&self, from: &str, until: &str) -> Option<&Claim> {
+        let is_it = |claim: &&Claim| claim.source != ClaimSource::Head && (from..=until).contains(&&*claim.at);
+        self.waiting.values().rev().find(is_it)
+    }
+
     /// The highest claim about a record that is there.
     pub(super) const fn confirmed(&self) -> Option<&Claim> {
         self.confirmed.as_ref()

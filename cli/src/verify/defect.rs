@@ -36,6 +36,8 @@ pub enum DefectKind {
     OtherRecordSeen,
     /// A chain does not begin with an anchor, or a record has one that does not begin a chain.
     Anchor,
+    /// A chain goes on after it was closed.
+    AfterClosing,
     /// A chain that should be closed is not.
     NotClosed,
     /// A record is sealed with a key that was not given.
@@ -65,6 +67,7 @@ impl DefectKind {
             Self::WrongPrev => "wrong prev",
             Self::OtherRecordSeen => "other record seen",
             Self::Anchor => "anchor",
+            Self::AfterClosing => "after closing",
             Self::NotClosed => "not closed",
             Self::UnknownKey => "unknown key",
             Self::NoRecord => "no record",

@@ -18,6 +18,7 @@ pub use defect::DefectKind;
 
 use crate::host::{Exit, Failure, Host};
 use crate::log::{KeyArgument, Keys, Log, Names, Source};
+use crate::text::printable_json;
 use report::Report;
 use verifier::{Demands, Verifier};
 
@@ -84,12 +85,15 @@ pub fn verify_log(arguments: &VerifyLog, host: &mut Host<'_>) -> Result<Exit, Fa
     verifier.finish();
 
     let names = Names::new(arguments.files.iter().chain(&arguments.checkpoints));
-    let report = Report::new(&verifier, &names, !arguments.checkpoints.is_empty());
+    let report = Report::new(&verifier, &names, !arguments.checkpoints.is_empty(), continued);
     match arguments.format {
         Format::Text => report.write_text(&mut host.stdout, arguments.quiet)?,
         Format::Json => {
-            serde_json::to_writer_pretty(&mut host.stdout, &report).map_err(std::io::Error::from)?;
-            writeln!(host.stdout)?;
+            let text = serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?;
+            // In JSON, a line feed stands between values only.
+            for line in text.lines() {
+                writeln!(host.stdout, "{}", printable_json(line))?;
+            }
         }
     }
     Ok(if report.is_whole() { Exit::Clean } else { Exit::Defects })

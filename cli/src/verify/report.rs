@@ -81,7 +81,9 @@ struct ChainReport {
 #[derive(Debug, Serialize)]
 struct Vouched {
     seq: u64,
-    at: String,
+    /// Of a checkpoint. When a record of another chain looked is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
     by: &'static str,
     file: String,
     line: u64,
@@ -108,7 +110,7 @@ struct DefectReport {
 }
 
 impl Report {
-    pub(super) fn new(verifier: &Verifier<'_>, names: &Names, has_store: bool) -> Self {
+    pub(super) fn new(verifier: &Verifier<'_>, names: &Names, has_store: bool, is_continued: bool) -> Self {
         let tally = &verifier.tally;
         let chains: Vec<ChainReport> =
             verifier.chains.iter().filter_map(|(id, chain)| ChainReport::new(id, chain, names)).collect();
@@ -127,7 +129,10 @@ impl Report {
             until: tally.span.as_ref().map(|(_, until)| until.clone()),
             instances: tally.instances.iter().cloned().collect(),
             policies: tally.policies.iter().map(policy).collect(),
-            not_known: not_known(&chains, has_store, verifier.erasures.is_overfull(), at_least),
+            not_known: if is_continued { before_log(verifier, &chains, names) } else { Vec::new() }
+                .into_iter()
+                .chain(not_known(&chains, has_store, verifier.erasures.is_overfull(), at_least))
+                .collect(),
             chains,
             erased,
             erasures,
@@ -210,6 +215,41 @@ fn write_more(chains: usize, output: &mut dyn Write) -> io::Result<()> {
     }
 }
 
+/// What a log that goes on from another one leaves to that.
+fn before_log(verifier: &Verifier<'_>, chains: &[ChainReport], names: &Names) -> Vec<NotKnown> {
+    let begun = chains.iter().filter(|chain| chain.first > 0).map(|chain| {
+        let ChainReport { id, first, from, .. } = chain;
+        format!("{id}: its first record here is {first}, of {from}")
+    });
+    let absent = verifier.chains.iter().filter(|(_, chain)| chain.sequence.last().is_none());
+    let absent = absent.filter_map(|(id, chain)| {
+        let claim = chain.claims.highest_waiting()?;
+        let (seq, at, place) = (claim.seq, &claim.at, names.show(claim.place));
+        Some(match claim.source {
+            ClaimSource::Head => {
+                format!("{id}: record {seq} is mentioned by a record of another chain of {at} at {place}")
+            }
+            ClaimSource::Checkpoint | ClaimSource::Closing => {
+                format!("{id}: record {seq} existed at {at}, by the checkpoint at {place}")
+            }
+        })
+    });
+    let all = [
+        NotKnown {
+            what:
+                "Whether the records of these chains before their first one here are in the log before (--continued)."
+                    .to_owned(),
+            chains: begun.collect(),
+        },
+        NotKnown {
+            what: "Whether these chains, of which there is no record here, are in the log before (--continued)."
+                .to_owned(),
+            chains: absent.collect(),
+        },
+    ];
+    all.into_iter().filter(|one| !one.chains.is_empty()).collect()
+}
+
 /// What a log cannot show, in whole sentences.
 fn not_known(chains: &[ChainReport], has_store: bool, is_overfull: bool, has_lost_requests: bool) -> Vec<NotKnown> {
     let open: Vec<String> = chains.iter().filter(|chain| !chain.closed).map(ChainReport::proven).collect();
@@ -246,7 +286,7 @@ impl ChainReport {
         let (first, from) = chain.first.as_ref()?;
         let vouched = chain.claims.confirmed().map(|claim| Vouched {
             seq: claim.seq,
-            at: claim.at.clone(),
+            at: (claim.source != ClaimSource::Head).then(|| claim.at.clone()),
             by: match claim.source {
                 ClaimSource::Head => "record of another chain",
                 ClaimSource::Checkpoint => "checkpoint",
@@ -279,8 +319,11 @@ impl ChainReport {
             };
         }
         match &self.vouched {
-            Some(Vouched { seq, at, by, file, line }) if seq == last => {
+            Some(Vouched { seq, at: Some(at), by, file, line }) if seq == last => {
                 format!("{id}: complete to record {last} until {at}, by the {by} at {file}:{line}")
+            }
+            Some(Vouched { seq, at: None, by: _, file, line }) if seq == last => {
+                format!("{id}: complete to record {last}, mentioned by another chain at {file}:{line}")
             }
             Some(_) | None => format!("{id}: complete to record {last} until {until}, by that record itself"),
         }

@@ -14,7 +14,7 @@ use super::erasures::Erasures;
 use super::recent::Recent;
 use super::tally::Tally;
 use crate::log::line::erased_part;
-use crate::log::{Damage, End, Entry, Envelope, Keys, Line, Place, RawLine, Seal};
+use crate::log::{Damage, End, Entry, Envelope, Form, Keys, Line, Place, RawLine, Reading, Seal};
 
 /// Requests that were let through and whose end has not come, by id.
 const MAX_OPEN_REQUESTS: usize = 100_000;
@@ -22,6 +22,13 @@ const MAX_OPEN_REQUESTS: usize = 100_000;
 const MAX_UNSEALED_CHAINS: usize = 1000;
 /// Checkpoints that are told apart.
 const MAX_CHECKPOINTS: usize = 4096;
+
+/// Names of members that hold records, and lines that may be marks of requests without one.
+const MAX_HOLDERS: usize = 64;
+const MAX_EMPTY: usize = 10_000;
+
+/// Longest id of a record, a chain or a key, in bytes. Those that are remembered must not fill the memory.
+const MAX_ID_BYTES: usize = 256;
 
 /// What is asked of a log.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +49,12 @@ pub(super) struct Chain {
     pub(super) claims: Claims,
     /// Its first record in the log: number and time.
     pub(super) first: Option<(u64, Box<str>)>,
+    /// The first closing checkpoint: number and place.
+    closing: Option<(u64, Place)>,
+    /// The highest record: number and place.
+    highest: Option<(u64, Place)>,
+    /// The first record that came although the chain was closed before it.
+    after_closing: Option<Place>,
     pub(super) instance: String,
     pub(super) worker: String,
 }
@@ -49,7 +62,17 @@ pub(super) struct Chain {
 impl Chain {
     fn new(id: &str, index: usize) -> Self {
         let (instance, worker) = (String::new(), String::new());
-        Self { index, sequence: Sequence::new(id), claims: Claims::default(), first: None, instance, worker }
+        Self {
+            index,
+            sequence: Sequence::new(id),
+            claims: Claims::default(),
+            first: None,
+            closing: None,
+            highest: None,
+            after_closing: None,
+            instance,
+            worker,
+        }
     }
 }
 
@@ -67,6 +90,10 @@ pub(super) struct Verifier<'a> {
     has_lost_requests: bool,
     checkpoints: VecDeque<Mac>,
     unsealed_chains: usize,
+    /// Members of lines that have held a record.
+    holders: BTreeSet<Box<str>>,
+    /// Members that were empty in lines of nobody's.
+    empty: Vec<(Box<str>, Place)>,
 }
 
 impl<'a> Verifier<'a> {
@@ -83,6 +110,8 @@ impl<'a> Verifier<'a> {
             has_lost_requests: false,
             checkpoints: VecDeque::new(),
             unsealed_chains: 0,
+            holders: BTreeSet::new(),
+            empty: Vec::new(),
         }
     }
 
@@ -111,7 +140,8 @@ impl<'a> Verifier<'a> {
         let Demands { closed, continued, ignore_other_lines: _ } = self.demands;
         for (id, chain) in &mut self.chains {
             chain.sequence.finish(continued, &mut self.defects);
-            check_end(id, chain, continued, &mut self.defects);
+            check_end(id, chain, continued.then_some(self.tally.span.as_ref()), &mut self.defects);
+            check_closing(id, chain, &mut self.defects);
             let Some(last) = chain.sequence.last().filter(|_| closed) else { continue };
             if !chain.claims.is_closed_at(last.seq) {
                 let detail = "no closing checkpoint names the last record of the chain";
@@ -119,6 +149,10 @@ impl<'a> Verifier<'a> {
                 self.defects.push(defect.in_chain(id, last.seq, last.seq));
             }
         }
+        let mut empty = std::mem::take(&mut self.empty);
+        empty.retain(|(name, _)| self.holders.contains(name));
+        empty.dedup_by_key(|(_, place)| *place);
+        empty.into_iter().for_each(|(_, place)| self.no_record(place));
         self.erasures.finish(&mut self.defects);
     }
 
@@ -137,14 +171,26 @@ impl<'a> Verifier<'a> {
     }
 
     fn each_entry(&mut self, raw: &RawLine<'_>, take: fn(&mut Self, Place, &Entry<'_>)) {
-        match Line::read(raw.bytes) {
-            Line::Records(entries) => entries.iter().for_each(|entry| take(self, raw.place, entry)),
-            Line::NoRecord => {
-                let detail = "a request without a record: the filter did not run, or had died";
-                self.defects.push(Defect::new(DefectKind::NoRecord, raw.place, detail));
+        let Reading { line, beside, without_record, holders, empty } = Reading::new(raw.bytes);
+        (0..without_record).for_each(|_| self.no_record(raw.place));
+        for holder in holders {
+            if self.holders.len() < MAX_HOLDERS && !self.holders.contains(&*holder) {
+                self.holders.insert(holder.into());
             }
-            Line::Damaged(damage) => self.damaged(raw.place, &damage),
-            Line::Other if self.demands.ignore_other_lines => {}
+        }
+        match line {
+            Line::Records(entries) => self.records(raw.place, &entries, &beside, take),
+            Line::NoRecord => self.no_record(raw.place),
+            Line::Damaged(damage) => {
+                beside.iter().chain([&damage]).for_each(|damage| self.damaged(raw.place, damage));
+            }
+            Line::Other if without_record > 0 => {}
+            // Among lines of others, only a member counts that holds the records of other lines, maybe of later ones.
+            Line::Other if self.demands.ignore_other_lines => {
+                let names = empty.into_iter().map(|name| (name.into(), raw.place));
+                self.empty.extend(names.take(MAX_EMPTY.saturating_sub(self.empty.len())));
+            }
+            Line::Other if !empty.is_empty() => self.no_record(raw.place),
             Line::Other => {
                 let detail = "the line is no record (--ignore-other-lines passes over such lines)";
                 self.defects.push(Defect::new(DefectKind::Unreadable, raw.place, detail));
@@ -152,10 +198,39 @@ impl<'a> Verifier<'a> {
         }
     }
 
+    fn no_record(&mut self, place: Place) {
+        let detail = "a request without a record: the filter did not run, or had died";
+        self.defects.push(Defect::new(DefectKind::NoRecord, place, detail));
+    }
+
+    /// The records of a line. Beside one that is sealed, text that goes on as a record does is what a client has chosen,
+    /// unless it is all of its string.
+    fn records(
+        &mut self,
+        place: Place,
+        entries: &[Entry<'_>],
+        beside: &[Damage<'_>],
+        take: fn(&mut Self, Place, &Entry<'_>),
+    ) {
+        let is_sealed = |entry: &Entry<'_>| {
+            let chain = entry.envelope.claim().chain;
+            chain.is_some_and(|link| self.keys.check(&entry.envelope, &link.key) == Seal::Valid)
+        };
+        let has_text = beside.iter().any(|damage| damage.is_behind_text)
+            || entries.len() > 1 && entries.iter().any(|entry| entry.is_behind_text);
+        let passes_over_text = has_text && entries.iter().any(is_sealed);
+        let taken: Vec<&Entry<'_>> =
+            entries.iter().filter(|entry| !(passes_over_text && entry.is_behind_text && !is_sealed(entry))).collect();
+        taken.into_iter().for_each(|entry| take(self, place, entry));
+        let damaged = beside.iter().filter(|damage| !(passes_over_text && damage.is_behind_text));
+        damaged.for_each(|damage| self.damaged(place, damage));
+    }
+
     fn damaged(&mut self, place: Place, damage: &Damage<'_>) {
         let claim = damage.claim();
-        let detail = format!("the line begins as a record and is none: {}", damage.problem);
-        self.unsealed(DefectKind::Changed, place, claim.chain.as_ref(), claim.id.as_deref(), detail);
+        let whole = if damage.form == Form::Exact { "line" } else { "text" };
+        let detail = format!("the {whole} begins as a record and is none: {}", damage.problem);
+        self.unsealed((DefectKind::Changed, damage.form), place, claim.chain.as_ref(), claim.id.as_deref(), detail);
     }
 
     /// A record, of whatever kind.
@@ -212,6 +287,9 @@ impl<'a> Verifier<'a> {
         let (chain, id) = (claim.0.as_ref(), claim.1.as_deref());
         let key = chain.map_or("", |link| &link.key);
         let (kind, detail) = match (self.keys.check(envelope, key), parsed) {
+            (Seal::Valid, Ok(_)) if !is_short(chain, id) => {
+                (DefectKind::Unreadable, format!("an id of the record is longer than {MAX_ID_BYTES} bytes"))
+            }
             (Seal::Valid, Ok(record)) if entry.is_exact => return Some(record),
             (Seal::Valid, Ok(_)) => (DefectKind::Changed, "the line has bytes that no filter writes".to_owned()),
             (Seal::Valid, Err(error)) => {
@@ -221,24 +299,38 @@ impl<'a> Verifier<'a> {
             (Seal::UnknownKey, _) if chain.is_none() => {
                 (DefectKind::Changed, "the record does not say where it belongs".to_owned())
             }
+            (Seal::UnknownKey, _) if !is_short(chain, id) => {
+                (DefectKind::Unreadable, format!("an id of the record is longer than {MAX_ID_BYTES} bytes"))
+            }
             (Seal::UnknownKey, _) => {
                 (DefectKind::UnknownKey, format!("the record names the key `{key}`: give it with --key {key}=VARIABLE"))
             }
         };
-        self.unsealed(kind, place, chain, id, detail);
+        self.unsealed((kind, entry.form), place, chain, id, detail);
         None
     }
 
-    /// A line that is a defect, and claims to be some record.
-    fn unsealed(&mut self, kind: DefectKind, place: Place, link: Option<&Link<'_>>, id: Option<&str>, detail: String) {
+    /// Something that is a defect, and claims to be some record.
+    ///
+    /// Only a line that is nothing else can stand for the record that it claims to be. What is in other text may be of a
+    /// client's choice, who could pass off as damaged what was removed.
+    fn unsealed(
+        &mut self,
+        (kind, form): (DefectKind, Form),
+        place: Place,
+        link: Option<&Link<'_>>,
+        id: Option<&str>,
+        detail: String,
+    ) {
         let mut defect = Defect::new(kind, place, detail);
+        let (link, id) = if is_short(link, id) { (link, id) } else { (None, None) };
         if let Some(id) = id {
             defect = defect.of_record(id);
         }
         if let Some(link) = link {
             defect = defect.in_chain(&link.id, link.seq, link.seq);
             let is_known = self.chains.contains_key(&*link.id);
-            if is_known || self.unsealed_chains < MAX_UNSEALED_CHAINS {
+            if form == Form::Exact && (is_known || self.unsealed_chains < MAX_UNSEALED_CHAINS) {
                 self.unsealed_chains = self.unsealed_chains.saturating_add(usize::from(!is_known));
                 self.chain(&link.id).sequence.note_damaged(link.seq, place);
             }
@@ -294,6 +386,12 @@ impl<'a> Verifier<'a> {
             chain.instance = record.instance.clone().into_owned();
             chain.worker = record.worker.clone().into_owned();
         }
+        if chain.closing.is_some_and(|(closed, _)| closed < link.seq) {
+            chain.after_closing.get_or_insert(place);
+        }
+        if chain.highest.is_none_or(|(highest, _)| highest < link.seq) {
+            chain.highest = Some((link.seq, place));
+        }
         let known = self.recent.get(chain.index, link.seq);
         chain.sequence.take(seen, known, &mut self.defects);
         chain.claims.arrived(&link.id, link.seq, mac, &mut self.defects);
@@ -317,6 +415,9 @@ impl<'a> Verifier<'a> {
         let claim = Claim { seq, mac: decode(mac).unwrap_or_default(), at: at.to_owned(), place, source };
         let index = self.chains.len();
         let chain = self.chains.entry(id.into()).or_insert_with(|| Chain::new(id, index));
+        if source == ClaimSource::Closing && chain.closing.is_none_or(|(closed, _)| seq < closed) {
+            chain.closing = Some((seq, place));
+        }
         let known = self.recent.get(chain.index, seq);
         let last = chain.sequence.last();
         let known = known.or_else(|| last.filter(|last| last.seq == seq).map(|last| last.mac));
@@ -328,8 +429,18 @@ impl<'a> Verifier<'a> {
     }
 }
 
-/// Holds the end of a chain against what was said of it.
-fn check_end(id: &str, chain: &Chain, is_continued: bool, defects: &mut Defects) {
+/// Nothing follows a closing checkpoint.
+fn check_closing(id: &str, chain: &Chain, defects: &mut Defects) {
+    let (Some((closed, checkpoint)), Some((highest, place))) = (chain.closing, chain.highest) else { return };
+    if highest > closed {
+        let detail = format!("the chain goes on although it was closed after record {closed}");
+        let defect = Defect::new(DefectKind::AfterClosing, chain.after_closing.unwrap_or(place), detail);
+        defects.push(defect.in_chain(id, closed.saturating_add(1), highest).beside(checkpoint));
+    }
+}
+
+/// Holds the end of a chain against what was said of it. `continued` is the time of a log that goes on from another one.
+fn check_end(id: &str, chain: &Chain, continued: Option<Option<&(String, String)>>, defects: &mut Defects) {
     let Some(claim) = chain.claims.highest_waiting() else { return };
     match chain.sequence.last() {
         Some(last) if claim.seq > last.seq => {
@@ -344,12 +455,24 @@ fn check_end(id: &str, chain: &Chain, is_continued: bool, defects: &mut Defects)
             let defect = Defect::new(DefectKind::CutOff, last.place, detail).beside(claim.place);
             defects.push(defect.in_chain(id, first, claim.seq));
         }
-        None if !is_continued => {
+        None => {
+            // The whole chain may be in the log before, unless a checkpoint is of the time of this one.
+            let claim = match continued {
+                None => Some(claim),
+                Some(span) => span.and_then(|(from, until)| chain.claims.checkpoint_within(from, until)),
+            };
+            let Some(claim) = claim else { return };
             let detail = format!("no record of this chain is there, but record {} existed at {}", claim.seq, claim.at);
             defects.push(Defect::new(DefectKind::ChainMissing, claim.place, detail).in_chain(id, 0, claim.seq));
         }
-        Some(_) | None => {}
+        Some(_) => {}
     }
+}
+
+/// Whether a place and an id can be remembered.
+fn is_short(link: Option<&Link<'_>>, id: Option<&str>) -> bool {
+    let ids = link.into_iter().flat_map(|link| [&*link.id, &*link.key]);
+    ids.chain(id).all(|id| id.len() <= MAX_ID_BYTES)
 }
 
 fn decode(mac: &str) -> Option<Mac> {
