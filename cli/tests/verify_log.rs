@@ -13,7 +13,7 @@ mod support;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
-use toolgate::audit::record::{Kind, Link, Record, VERSION};
+use toolgate::audit::record::{Anchor, Kind, Link, Record, VERSION};
 use toolgate_cli::host::Exit;
 
 use support::{Worker, Written, file, gzip, person, sample, sealed, text, toolgate, verify};
@@ -159,7 +159,7 @@ fn a_record_that_was_written_with_the_key_is_still_held_against_what_others_saw(
 #[test]
 fn anchors_stand_at_the_beginning_of_chains_only() {
     let mut worker = Worker::new("chain-a", "one");
-    let anchor = toolgate::audit::record::Anchor::default();
+    let anchor = Anchor::default();
     let first = worker.request(0, None);
     let second = worker.write(Record { anchor: Some(anchor), ..worker.plain(1) }, None);
     verify(&text(&[first, second]), &[]).assert_defects(&[("anchor", 2)]);
@@ -291,6 +291,31 @@ fn requests_without_a_record_are_found_in_json() {
     for arguments in [&[][..], &["--ignore-other-lines"]] {
         verify(export.as_bytes(), arguments).assert_defects(&[("no_record", 1)]);
     }
+}
+
+#[test]
+fn resources_and_chains_of_which_no_store_speaks_are_named() {
+    let resources = ["https://a.test/mcp", "https://b.test/mcp"];
+    let mut workers = [Worker::new("chain-a", "one"), Worker::new("chain-b", "one")];
+    let log: Vec<Written> = workers
+        .iter_mut()
+        .zip(resources)
+        .map(|(worker, resource)| {
+            let anchor = Some(Anchor { resource: resource.into(), ..Anchor::default() });
+            worker.write(Record { anchor, ..worker.plain(0) }, None)
+        })
+        .collect();
+    let directory = tempfile::tempdir().unwrap();
+    let store = file(directory.path(), "checkpoints", &text(&[workers[0].checkpoint(1, "closing")]));
+    let verified = verify(&text(&log), &["--checkpoints", store.to_str().unwrap()]);
+    verified.assert_whole();
+    assert_eq!(verified.report["resources"], json!(resources));
+    let not_known = verified.report["not_known"].as_array().unwrap();
+    let strange = not_known.iter().find(|one| one["what"].as_str().unwrap().contains("no stored checkpoint")).unwrap();
+    assert_eq!(strange["chains"], json!(["chain-b"]));
+    let outcome = toolgate(&["verify-log", "-"], &text(&log));
+    assert!(outcome.stdout.contains("Resources  https://a.test/mcp, https://b.test/mcp\n"), "{}", outcome.stdout);
+    assert!(!outcome.stdout.contains("no stored checkpoint"));
 }
 
 #[test]

@@ -25,6 +25,7 @@ pub(super) struct Report {
     from: Option<String>,
     until: Option<String>,
     instances: Vec<String>,
+    resources: Vec<String>,
     policies: Vec<PolicySeen>,
     chains: Vec<ChainReport>,
     erased: u64,
@@ -70,6 +71,8 @@ struct ChainReport {
     from: String,
     until: String,
     closed: bool,
+    /// A checkpoint that was stored elsewhere is about it.
+    stored: bool,
     /// The first record that is missing or is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     first_lost: Option<u64>,
@@ -127,6 +130,7 @@ impl Report {
             forms: tally.forms.iter().map(|(form, count)| (form_name(*form), *count)).collect(),
             from: tally.span.as_ref().map(|(from, _)| from.clone()),
             until: tally.span.as_ref().map(|(_, until)| until.clone()),
+            resources: tally.resources.iter().cloned().collect(),
             instances: tally.instances.iter().cloned().collect(),
             policies: tally.policies.iter().map(policy).collect(),
             not_known: if is_continued { before_log(verifier, &chains, names) } else { Vec::new() }
@@ -190,6 +194,9 @@ impl Report {
             writeln!(output, "Time       {from} to {until}")?;
         }
         writeln!(output, "Instances  {}", printable(&self.instances.join(", ")))?;
+        if !self.resources.is_empty() {
+            writeln!(output, "Resources  {}", printable(&self.resources.join(", ")))?;
+        }
         for PolicySeen { policy, first_seen } in &self.policies {
             writeln!(output, "Policy     {} since {first_seen}", printable(policy))?;
         }
@@ -260,6 +267,13 @@ fn not_known(chains: &[ChainReport], has_store: bool, is_overfull: bool, has_los
                 .to_owned(),
         chains: open,
     };
+    let strange: Vec<String> =
+        chains.iter().filter(|chain| has_store && !chain.stored).map(|chain| chain.id.clone()).collect();
+    let strange = NotKnown {
+        what: "Whether these chains are of the proxies that store checkpoints: no stored checkpoint speaks of them."
+            .to_owned(),
+        chains: strange,
+    };
     let sentences = [
         (
             !has_store,
@@ -276,7 +290,7 @@ fn not_known(chains: &[ChainReport], has_store: bool, is_overfull: bool, has_los
     ];
     let others = sentences.into_iter().filter(|(holds, _)| *holds);
     let others = others.map(|(_, what)| NotKnown { what: what.to_owned(), chains: Vec::new() });
-    Some(cut_off).filter(|cut_off| !cut_off.chains.is_empty()).into_iter().chain(others).collect()
+    [cut_off, strange].into_iter().filter(|one| !one.chains.is_empty()).chain(others).collect()
 }
 
 impl ChainReport {
@@ -304,6 +318,7 @@ impl ChainReport {
             from: from.to_string(),
             until: last.at.to_string(),
             closed: chain.claims.is_closed_at(last.seq),
+            stored: chain.is_stored,
             first_lost: chain.sequence.first_lost(),
             vouched,
         })

@@ -15,6 +15,8 @@ pub(super) struct Tally {
     /// Of records of requests.
     pub(super) verdicts: BTreeMap<&'static str, u64>,
     pub(super) instances: BTreeSet<String>,
+    /// The protected resources that chains were for.
+    pub(super) resources: BTreeSet<String>,
     /// Digests of policies in force, and when each was first seen.
     pub(super) policies: BTreeMap<String, String>,
     /// Earliest and latest time of a record of a request.
@@ -35,6 +37,10 @@ impl Tally {
         add(&mut self.verdicts, verdict_name(record.verdict));
         if !self.instances.contains(&*record.instance) {
             self.instances.insert(record.instance.clone().into_owned());
+        }
+        let resource = record.anchor.as_ref().map(|anchor| &*anchor.resource).filter(|resource| !resource.is_empty());
+        if let Some(resource) = resource.filter(|resource| !self.resources.contains(*resource)) {
+            self.resources.insert(resource.to_owned());
         }
         if let Some(policy) = record.policy.as_deref().filter(|policy| !self.policies.contains_key(*policy)) {
             self.policies.insert(policy.to_owned(), record.at.clone().into_owned());

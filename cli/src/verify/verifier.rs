@@ -53,6 +53,8 @@ pub(super) struct Chain {
     closing: Option<(u64, Place)>,
     /// The highest record: number and place.
     highest: Option<(u64, Place)>,
+    /// Whether a checkpoint that was stored elsewhere is about it.
+    pub(super) is_stored: bool,
     /// The first record that came although the chain was closed before it.
     after_closing: Option<Place>,
     pub(super) instance: String,
@@ -69,6 +71,7 @@ impl Chain {
             first: None,
             closing: None,
             highest: None,
+            is_stored: false,
             after_closing: None,
             instance,
             worker,
@@ -264,7 +267,10 @@ impl<'a> Verifier<'a> {
     fn stored_entry(&mut self, place: Place, entry: &Entry<'_>) {
         let Some(record) = self.sealed(place, entry) else { return };
         match &record.chain {
-            Some(link) if record.kind == Kind::Checkpoint => self.checkpoint(place, &record, link),
+            Some(link) if record.kind == Kind::Checkpoint => {
+                self.checkpoint(place, &record, link);
+                self.chain(&link.id).is_stored = true;
+            }
             Some(_) | None => {
                 let detail = "a record that is no checkpoint, among checkpoints";
                 self.defects.push(Defect::new(DefectKind::Unreadable, place, detail).of_record(&record.id));

@@ -184,8 +184,8 @@ impl Worker {
         let personal = personal.map(|personal| serde_json::to_string(personal).unwrap());
         record.personal = personal.as_ref().map(|personal| personal_digest(personal.as_bytes()).into());
         if self.next == 0 {
-            record.anchor =
-                Some(Anchor { started: record.started.clone(), version: "0.1.0".into(), ..Anchor::default() });
+            let anchor = record.anchor.take().unwrap_or_default();
+            record.anchor = Some(Anchor { started: record.started.clone(), version: "0.1.0".into(), ..anchor });
         }
         let (id, prev) = (self.id.clone().into(), self.mac.clone().into());
         record.chain = Some(Link { id, key: "k1".into(), prev, seq: self.next });
