@@ -460,6 +460,14 @@ fn personal_parts_belong_to_their_records() {
 }
 
 #[test]
+fn a_log_without_records_is_not_whole() {
+    for content in ["", "something else\n", "word 1.2 {\"mac\":\"\",\"record\":{}}\n"] {
+        let verified = verify(content.as_bytes(), &["--ignore-other-lines"]);
+        assert_eq!((verified.exit, &verified.report["whole"]), (Exit::Defects, &false.into()), "{content}");
+    }
+}
+
+#[test]
 fn a_checkpoint_that_is_there_twice_is_found() {
     let mut log = sample(8);
     let index = log.iter().position(|line| line.kind == Kind::Checkpoint).unwrap();
@@ -564,7 +572,7 @@ proptest! {
     }
 
     #[test]
-    fn only_the_right_order_is_right(order in proptest::collection::vec(0..12_usize, 0..30)) {
+    fn only_the_right_order_is_right(order in proptest::collection::vec(0..12_usize, 1..30)) {
         let log = chain(12);
         let picked: Vec<Written> = order.iter().map(|index| log[*index].clone()).collect();
         let defects = verify(&text(&picked), &[]).defects();

@@ -212,7 +212,7 @@ impl<'a> Reading<'a> {
         if let Some(found) = wrapped::find(text) {
             return found;
         }
-        start_of(text).map_or(Line::Other, |start| Line::exact(text, start)).into()
+        start_of(text).or_else(|| behind_runtime(text)).map_or(Line::Other, |start| Line::exact(text, start)).into()
     }
 }
 
@@ -225,6 +225,21 @@ fn start_of(text: &str) -> Option<usize> {
     text.match_indices(PREFIX)
         .map(|(at, _)| at.saturating_add(PREFIX.len()))
         .find(|start| text.get(*start..).is_some_and(|rest| rest.starts_with(START)))
+}
+
+/// Where a record begins behind the words that container runtimes put before each line (CRI: time, stream and `F` for a
+/// whole line), which no client can write.
+fn behind_runtime(text: &str) -> Option<usize> {
+    let mut rest = text;
+    let mut word = || {
+        let (word, after) = rest.split_once(' ')?;
+        rest = after;
+        Some(word)
+    };
+    let is_time = word()?.bytes().all(|byte| byte.is_ascii_digit() || b"-:.+TZ".contains(&byte));
+    let is_stream = matches!(word()?, "stdout" | "stderr");
+    let is_full = word()? == "F";
+    (is_time && is_stream && is_full && rest.starts_with(START)).then(|| text.len().saturating_sub(rest.len()))
 }
 
 const fn form_at(start: usize) -> Form {
@@ -400,6 +415,7 @@ mod tests {
     fn a_record_is_found_in_each_form() {
         assert_whole(&exact(), Form::Exact);
         assert_whole(&format!("[2026-01-05][info] wasm log toolgate: toolgate audit {}", exact()), Form::Prefixed);
+        assert_whole(&format!("2026-01-05T10:00:00.123456789Z stdout F {}", exact()), Form::Prefixed);
         assert_whole(&json!({"a": [{"audit": exact()}], "z": 1}).to_string(), Form::Wrapped);
         assert_whole(&json!({"log": format!("toolgate audit {}\n", exact())}).to_string(), Form::Wrapped);
         let bytes = STANDARD.encode(exact());

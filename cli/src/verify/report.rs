@@ -123,7 +123,8 @@ impl Report {
             |(policy, first): (&String, &String)| PolicySeen { policy: policy.clone(), first_seen: first.clone() };
         let found = verifier.defects.found();
         Self {
-            whole: found == 0,
+            // What has no record in it is no log: an emptied one, or one that something has put words in front of.
+            whole: found == 0 && !tally.kinds.is_empty(),
             lines: tally.lines,
             records: tally.kinds.clone(),
             verdicts: tally.verdicts.clone(),
@@ -175,6 +176,8 @@ impl Report {
         }
         if self.whole {
             writeln!(output, "\nThe log is whole, as far as it can be known.")
+        } else if self.defects_found == 0 {
+            writeln!(output, "\nThere is no record in this log.")
         } else {
             let kinds: Vec<String> =
                 self.defects_by_kind.iter().map(|(kind, count)| format!("{} {count}", kind.name())).collect();
