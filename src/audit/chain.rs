@@ -28,6 +28,8 @@ pub struct Chain {
     noted: BTreeMap<String, u64>,
     /// Number of the next record when the last checkpoint was made.
     checked: u64,
+    /// The last checkpoint did not arrive.
+    is_in_doubt: bool,
 }
 
 /// A record before it has its place in a chain.
@@ -54,6 +56,7 @@ impl Chain {
             heads: Vec::new(),
             noted: BTreeMap::new(),
             checked: 0,
+            is_in_doubt: false,
         }
     }
 
@@ -118,6 +121,11 @@ impl Chain {
         self.next.saturating_sub(self.checked)
     }
 
+    /// Whether there is anything to state that was not stated before, or did not arrive.
+    pub const fn wants_checkpoint(&self) -> bool {
+        self.unchecked() > 0 || self.is_in_doubt
+    }
+
     /// Takes note that nobody wants to know how far the chain is, for now.
     pub const fn skip_checkpoint(&mut self) {
         self.checked = self.next;
@@ -125,7 +133,7 @@ impl Chain {
 
     /// Takes note that the last checkpoint did not arrive.
     pub const fn doubt_checkpoint(&mut self) {
-        self.checked = 0;
+        self.is_in_doubt = true;
     }
 
     /// States how far the chain is; `None` before its first record.
@@ -144,6 +152,7 @@ impl Chain {
         let link = Link { id: self.id.as_str().into(), key: key.id().into(), prev: mac, seq };
         let (line, _) = self.sealed(key, Entry { record, personal: None }, link)?;
         self.checked = self.next;
+        self.is_in_doubt = false;
         Some(line)
     }
 
@@ -200,7 +209,12 @@ mod tests {
         let (_, record) = parts(&checkpoint);
         assert_eq!((&record["chain"]["prev"], &record["chain"]["seq"]), (&second.into(), &1.into()));
         assert_eq!((&record["kind"], &record["reason"]), (&"checkpoint".into(), &"closing".into()));
-        assert_eq!(chain.unchecked(), 0);
+        assert_eq!((chain.unchecked(), chain.wants_checkpoint()), (0, false));
+        // One that did not arrive is made again, but is no flood of records that nobody stated.
+        chain.doubt_checkpoint();
+        assert_eq!((chain.unchecked(), chain.wants_checkpoint()), (0, true));
+        chain.checkpoint(&key(), "id".to_owned(), false, UnixMillis::new(0)).unwrap();
+        assert!(!chain.wants_checkpoint());
     }
 
     #[test]

@@ -184,7 +184,7 @@ impl Trail {
             chain.skip_checkpoint();
             return None;
         }
-        if chain.unchecked() == 0 && !is_closing {
+        if !chain.wants_checkpoint() && !is_closing {
             return None;
         }
         let id = format!("{:016x}{:016x}", abi::random().unwrap_or_default(), abi::random().unwrap_or_default());
