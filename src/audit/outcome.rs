@@ -333,8 +333,8 @@ impl Reader {
                     };
                 }
                 let ended = self.fields.pointers.ended(open & !self.message.ambiguous, depth);
-                let has_room = self.message.values.len() < limits::MAX_AUDIT_POINTERS;
-                if ended != 0 && has_room && self.text.len() <= limits::MAX_OUTCOME_BYTES {
+                // At most one value for each pointer: where it leads to a second time, it is ambiguous.
+                if ended != 0 && self.text.len() <= limits::MAX_OUTCOME_BYTES {
                     self.message.values.push((ended, self.text.as_slice().into()));
                 }
             }
