@@ -159,6 +159,43 @@ pub const MAX_UPSTREAM_SESSION_BYTES: usize = 2048;
 /// becomes. Less than a header that the gateway sets may hold.
 pub const MAX_SEALED_BYTES: usize = 3200;
 
+/// Longest `requestState` of an upstream that is kept within the gateway's own, in bytes. What servers seal into one is
+/// a few KiB; the specification sets no bound.
+pub const MAX_UPSTREAM_STATE_BYTES: usize = 64 * 1024;
+
+/// Longest `requestState` of the gateway's own: what the longest of an upstream's becomes.
+pub const MAX_APPROVAL_STATE_BYTES: usize = 88 * 1024;
+
+/// Longest id of an approval; 22 characters are 128 random bits.
+pub const MAX_APPROVAL_ID_BYTES: usize = 64;
+
+/// Longest time that an approval may stay open, and the longest that a policy may ask for.
+pub const MAX_APPROVAL_EXPIRY: Seconds = Seconds::new(24 * 3600);
+
+/// Largest request to an approval service, in bytes: what the contract lets a service refuse beyond.
+pub const MAX_APPROVAL_REQUEST_BYTES: usize = 64 * 1024;
+
+/// Largest answer of an approval service that is read, in bytes: a decision and what is said about it.
+pub const MAX_APPROVAL_ANSWER_BYTES: usize = 32 * 1024;
+
+/// Longest signed decision, in bytes; that of a token.
+pub const MAX_DECISION_BYTES: usize = MAX_TOKEN_BYTES;
+
+/// Longest lifetime, `exp - iat`, of the decision that lets a call through: it is made when it is asked for.
+pub const MAX_GRANT_LIFETIME: Seconds = Seconds::new(60);
+
+/// Longest lifetime of any other decision.
+pub const MAX_DECISION_LIFETIME: Seconds = Seconds::new(120);
+
+/// Most approvers of one decision, and most roles of one of them.
+pub const MAX_APPROVERS: usize = 32;
+
+/// Longest reason that an approver may give, in characters.
+pub const MAX_APPROVAL_REASON_CHARS: usize = 500;
+
+/// Bytes of such a reason that the caller is shown.
+pub const MAX_SHOWN_REASON_BYTES: usize = 1000;
+
 /// Longest value of a header that the gateway sets.
 pub const MAX_HEADER_VALUE_BYTES: usize = 4096;
 

@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use toolgate::config::CompiledPolicy;
 use toolgate::identity::{Peer, Principal, Revoked};
 use toolgate::jwt::{KeyRing, PureRust, VerifiedToken};
-use toolgate::mcp::{Call, CallContext, ClientCapabilities, Method, Revision, Target};
+use toolgate::mcp::{Call, CallContext, ClientCapabilities, Method, Retry, Revision, Target};
 use toolgate::policy::{AccessRequest, Decision, Denial, Effort, Subject, decide, permissions, visibility};
 use toolgate::units::UnixSeconds;
 
@@ -561,6 +561,7 @@ impl Asked {
             id: None,
             capabilities: ClientCapabilities::default(),
             context: CallContext::default(),
+            retry: Retry::default(),
         }];
         self.with(|subject| {
             let request = AccessRequest { subject, calls: &calls, arguments: &|_| Some(&arguments) };

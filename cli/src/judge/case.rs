@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use toolgate::config::CompiledPolicy;
 use toolgate::identity::{Client, Definitions, Peer, Principal, Revoked, Source};
 use toolgate::jwt::{IssuerIndex, RecordedToken};
-use toolgate::mcp::{Call, CallContext, ClientCapabilities, Revision};
+use toolgate::mcp::{Call, CallContext, ClientCapabilities, Retry, Revision};
 use toolgate::pattern::Pattern;
 use toolgate::policy::{AccessRequest, Approval, Decision, Denial, Duties, Effort, Subject, decide, prospect};
 
@@ -86,6 +86,7 @@ impl<'a> Case<'a> {
             id: None,
             capabilities: ClientCapabilities::default(),
             context: CallContext::default(),
+            retry: Retry::default(),
         };
         let request = AccessRequest { subject: bearer.subject(self), calls: &[call], arguments: &|_| None };
         match decide(&rules, &self.policy.directory, request) {

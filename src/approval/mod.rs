@@ -1,0 +1,22 @@
+//! Calls that a person must approve: what is asked, of whom the answer must come, and what the client is told.
+//!
+//! Nothing here does input or output; `exchange` says when, and the filter sends what is asked.
+//!
+//! ```text
+//! call ─► params::without_own_fields ─────────────────────────────────────────────► what the upstream gets
+//!    └──► BindingDigest (caller, policy, canonical params)
+//! ```
+//!
+//! - `id`: names that come from outside and go into paths
+//! - `params`, `binding`: what an approval is for
+//!
+//! A client carries where its call stands in a `requestState` that is sealed for it, see
+//! [`crate::session::ApprovalState`]. Nothing that a client or a network says lets a call through.
+
+mod binding;
+mod id;
+mod params;
+
+pub use binding::{Asker, BindingDigest};
+pub use id::{ApprovalId, Nonce};
+pub use params::{Round, without_own_fields};
