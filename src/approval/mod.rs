@@ -9,14 +9,22 @@
 //!
 //! - `id`: names that come from outside and go into paths
 //! - `params`, `binding`: what an approval is for
+//! - `decision`: signed decisions, and the proof that one lets a request through
+//! - `reason`: why none does
 //!
 //! A client carries where its call stands in a `requestState` that is sealed for it, see
 //! [`crate::session::ApprovalState`]. Nothing that a client or a network says lets a call through.
 
 mod binding;
+mod decision;
 mod id;
 mod params;
+mod reason;
 
 pub use binding::{Asker, BindingDigest};
+pub use decision::{
+    Approver, Consumption, DecisionError, Ended, Expected, Grant, Trust, Verdict, verify_grant, verify_verdict,
+};
 pub use id::{ApprovalId, Nonce};
 pub use params::{Round, without_own_fields};
+pub use reason::Reason;
