@@ -333,3 +333,55 @@ pub const DEFAULT_CHECKPOINT_INTERVAL: Seconds = Seconds::new(10);
 
 /// Longest time between two of them that a policy may ask for.
 pub const MAX_CHECKPOINT_INTERVAL: Seconds = Seconds::new(3600);
+
+/// Most approvals that one gate can ask for.
+pub const MAX_APPROVALS: u32 = 10;
+
+/// Most roles of approvers that one gate can name.
+pub const MAX_APPROVER_ROLES: usize = 32;
+
+/// Longest name of a role of approvers.
+pub const MAX_APPROVER_ROLE_BYTES: usize = 128;
+
+/// How long a request is held for a decision, by default.
+pub const DEFAULT_APPROVAL_HOLD: Seconds = Seconds::new(45);
+
+/// Longest time for which a request is held: most clients give up after 60 seconds.
+pub const MAX_APPROVAL_HOLD: Seconds = Seconds::new(55);
+
+/// How long an approval is good for, by default.
+pub const DEFAULT_APPROVAL_EXPIRY: Seconds = Seconds::new(600);
+
+/// Shortest time for which an approval is good.
+pub const MIN_APPROVAL_EXPIRY: Seconds = Seconds::new(5);
+
+/// How long an approval service may take for an answer, by default.
+pub const DEFAULT_APPROVAL_TIMEOUT: Seconds = Seconds::new(5);
+
+/// Longest time that an approval service may be given for an answer.
+pub const MAX_APPROVAL_TIMEOUT: Seconds = Seconds::new(30);
+
+/// Longest time for which an approval service is asked to wait in one call: what it never answers is noticed then.
+pub const MAX_APPROVAL_POLL: Seconds = Seconds::new(15);
+
+/// Most requests that one worker holds for approvals.
+pub const MAX_HELD_REQUESTS: usize = 4096;
+
+/// Most bytes of requests that one worker holds for approvals.
+pub const MAX_HELD_REQUEST_BYTES: usize = 256 * 1024 * 1024;
+
+/// Failures in a row after which an approval service is not asked for [`APPROVAL_PAUSE`].
+pub const MAX_APPROVAL_FAILURES: u32 = 3;
+
+/// How long an approval service that fails is left alone.
+pub const APPROVAL_PAUSE: Seconds = Seconds::new(10);
+
+/// How often an approval is asked for its use again when the answer was lost.
+pub const MAX_CONSUME_ATTEMPTS: u32 = 5;
+
+/// Longest text of a field that approvers are shown.
+pub const MAX_SHOWN_TEXT_BYTES: usize = 512;
+
+/// How long after its end an approval can be told apart from one that never was, and how long a continued call may take
+/// for a round.
+pub const APPROVAL_AFTERLIFE: Seconds = Seconds::new(600);

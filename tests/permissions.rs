@@ -567,7 +567,8 @@ impl Asked {
             let request = AccessRequest { subject, calls: &calls, arguments: &|_| Some(&arguments) };
             match decide(&self.policy.rules, &self.policy.directory, request) {
                 Decision::Permit(_) => Fate::Permitted,
-                Decision::Deny {
+                Decision::Oblige(_)
+                | Decision::Deny {
                     denial: Denial::InsufficientAuthentication(_) | Denial::ApprovalUnavailable, ..
                 } => Fate::Open,
                 Decision::Deny { .. } => Fate::Denied,

@@ -91,6 +91,7 @@ impl<'a> Case<'a> {
         let request = AccessRequest { subject: bearer.subject(self), calls: &[call], arguments: &|_| None };
         match decide(&rules, &self.policy.directory, request) {
             Decision::Permit(_) => Ok(()),
+            Decision::Oblige(_) => Err(Denial::ApprovalUnavailable),
             Decision::Deny { denial, .. } => Err(denial),
         }
     }
@@ -128,8 +129,8 @@ impl<'a> Case<'a> {
 fn open_duty(duties: Duties) -> Result<(), Denial> {
     match duties {
         Duties { step_up: Some(step_up), .. } => Err(Denial::InsufficientAuthentication(step_up)),
-        Duties { step_up: None, approval: Approval::Required } => Err(Denial::ApprovalUnavailable),
-        Duties { step_up: None, approval: Approval::None | Approval::Possible } => Ok(()),
+        Duties { approval: Approval::Required, .. } => Err(Denial::ApprovalUnavailable),
+        Duties { approval: Approval::None | Approval::Possible, .. } => Ok(()),
     }
 }
 
