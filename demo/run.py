@@ -1,7 +1,8 @@
 """`make run`: the gateway with all that belongs to it, on loopback, until Ctrl-C.
 
-Starts the development identity provider, the demo's MCP server (or takes yours, --upstream) and Envoy with Toolgate
-in front of it; describes them in target/demo/demo.json; prints commands to paste. When one of them ends, all end.
+Starts the development identity provider, the approval service, the demo's MCP server (or takes yours, --upstream) and
+Envoy with Toolgate in front of it; describes them in target/demo/demo.json; prints commands to paste. When one of them
+ends, all end.
 """
 
 import argparse
@@ -34,7 +35,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--policy", type=optional(Path), help="policy, YAML or JSON (default: the demo's)")
     parser.add_argument("--upstream", type=optional(Address.parse), metavar="HOST:PORT", help="your own MCP server")
     parser.add_argument("--port", type=optional(port_number), metavar="N", help="port of the gateway (default: 10000)")
-    parser.add_argument("--ports-from", type=optional(port_number), metavar="N", help="use the ports N to N+3")
+    parser.add_argument("--ports-from", type=optional(port_number), metavar="N", help="use the ports N to N+4")
     parser.add_argument("--wasm", type=optional(Path), help="another build of the filter")
     parser.add_argument("--directory", type=optional(Path), help="logs and demo.json (default: target/demo)")
     parser.add_argument("--ready-file", type=optional(Path), metavar="FILE", help="created when all is ready")
@@ -73,22 +74,35 @@ def choose_policy(arguments: argparse.Namespace, ports: Ports) -> stack.Document
     return stack.policy_for_ports(stack.load_document(stack.DEMO_POLICY), ports)
 
 
-def require(ports: Ports, upstream: Address | None, wasm: Path) -> None:
+def require(policy: stack.Document, ports: Ports, upstream: Address | None, wasm: Path) -> None:
     """What must be so before anything is touched: another demo may be running here."""
     if not wasm.exists():
         raise StackError(f"{wasm} does not exist; `make build` makes it")
-    for purpose, port in ports._asdict().items():
-        if not (upstream and purpose == "mcp_server"):
-            stack.require_free(port, purpose.replace("_", " "))
+    needed = ports._asdict()
+    if upstream:
+        del needed["mcp_server"]
+    if not stack.asks_demo_service(policy, ports):
+        del needed["approvals"]
+    for purpose, port in needed.items():
+        stack.require_free(port, purpose.replace("_", " "))
 
 
 def start(children: Stack, policy: stack.Document, ports: Ports, upstream: Address | None, wasm: Path) -> None:
     """Start everything, servers first: Envoy asks for the keys as soon as it runs."""
+    # Sessions and audit logs outlive a restart for those who set the keys themselves.
+    variables = (stack.SESSION_KEY, stack.AUDIT_KEY, stack.APPROVAL_TOKEN)
+    secrets = {name: os.environ.get(name) or stack.new_key() for name in variables}
     children.start("identity-provider", stack.identity_provider_command(ports, stack.resource_uri(policy)))
+    if stack.asks_demo_service(policy, ports):
+        policy = stack.with_decision_key(policy, stack.new_decision_key(children.directory))
+        shown = {stack.APPROVAL_TOKEN: secrets[stack.APPROVAL_TOKEN], stack.APPROVAL_PAGE_KEY: stack.new_key()}
+        children.start("approvals", stack.approvals_command(policy, ports, children.directory), shown)
+        ready = f"{ports.approvals_url}/readyz"
+        children.wait_until("the approval service is ready", lambda: stack.http_status(ready) == 200)
     if upstream is None:
         children.start("mcp-server", stack.mcp_server_command(ports))
         children.wait_until("the MCP server listens", lambda: stack.listening(Address(LOOPBACK, ports.mcp_server)))
-    keys = f"http://{LOOPBACK}:{ports.identity_provider}/jwks"
+    keys = f"{ports.issuer}/jwks"
     children.wait_until("the identity provider publishes its keys", lambda: stack.http_status(keys) == 200)
 
     config = children.directory / "envoy.yaml"
@@ -100,14 +114,12 @@ def start(children: Stack, policy: stack.Document, ports: Ports, upstream: Addre
     stack.write_atomically(config, stack.dump_document(rendered))
     for log in (access_log, audit_log):
         log.unlink(missing_ok=True)
-    # Sessions and audit logs outlive a restart for those who set the keys themselves.
-    keys = {name: os.environ.get(name) or stack.new_key() for name in (stack.SESSION_KEY, stack.AUDIT_KEY)}
     audit_key = children.directory / "audit.key"
     audit_key.touch(mode=0o600)
-    audit_key.write_text(keys[stack.AUDIT_KEY])
-    children.start("envoy", stack.envoy_command(config), keys)
-    ready, endpoint = f"http://{LOOPBACK}:{ports.admin}/ready", mcp_url(policy, ports)
-    children.wait_until("Envoy is ready", lambda: stack.http_status(ready) == 200)
+    audit_key.write_text(secrets[stack.AUDIT_KEY])
+    children.start("envoy", stack.envoy_command(config), secrets)
+    envoy, endpoint = f"http://{LOOPBACK}:{ports.admin}/ready", mcp_url(policy, ports)
+    children.wait_until("Envoy is ready", lambda: stack.http_status(envoy) == 200)
     # Envoy being ready is not enough to know: what counts is that nobody gets past it without a token.
     children.wait_until("a call without a token gets 401", lambda: stack.http_status(endpoint, "POST") == 401)
 
@@ -119,7 +131,7 @@ def mcp_url(policy: stack.Document, ports: Ports) -> str:
 
 def describe(policy: stack.Document, ports: Ports, directory: Path) -> dict[str, Any]:
     """What scripts need to know; other tools rely on these names."""
-    issuer = f"http://{LOOPBACK}:{ports.identity_provider}"
+    issuer = ports.issuer
 
     def known(what: str) -> Any:
         with urllib.request.urlopen(f"{issuer}/dev/{what}", timeout=5) as response:
@@ -132,6 +144,7 @@ def describe(policy: stack.Document, ports: Ports, directory: Path) -> dict[str,
         "issuer": issuer,
         "token_endpoint": f"{issuer}/token",
         "login_endpoint": f"{issuer}/dev/login",
+        "approvals_url": ports.approvals_url if stack.asks_demo_service(policy, ports) else None,
         "audit_log": str(directory / AUDIT_LOG),
         "clients": known("clients"),
         "people": known("people"),
@@ -217,7 +230,7 @@ def run(arguments: argparse.Namespace) -> None:
     directory = (arguments.directory or DIRECTORY).resolve()
     description = directory / "demo.json"
     wasm = arguments.wasm or stack.FILTER
-    require(ports, arguments.upstream, wasm)
+    require(policy, ports, arguments.upstream, wasm)
     marks = [description, *([arguments.ready_file] if arguments.ready_file else [])]
     for mark in marks:
         mark.unlink(missing_ok=True)
@@ -227,6 +240,8 @@ def run(arguments: argparse.Namespace) -> None:
             demo = describe(policy, ports, directory)
             stack.write_atomically(description, json.dumps(demo, indent=2) + "\n")
             print(guide(demo, description, demo_tools=not (arguments.policy or arguments.upstream)))
+            if policy.get("approval") and not demo["approvals_url"]:
+                print(f"\nNote: this policy trusts another approval service; the cluster is 127.0.0.1:{ports.approvals}.")
             if demo["issuer"] not in stack.trusted_issuers(policy):
                 print(f"\nNote: this policy does not trust {demo['issuer']}, so the demo's tokens will be refused.")
             if arguments.upstream and not stack.listening(arguments.upstream):
