@@ -241,7 +241,8 @@ def run(arguments: argparse.Namespace) -> None:
             stack.write_atomically(description, json.dumps(demo, indent=2) + "\n")
             print(guide(demo, description, demo_tools=not (arguments.policy or arguments.upstream)))
             if policy.get("approval") and not demo["approvals_url"]:
-                print(f"\nNote: this policy trusts another approval service; the cluster is 127.0.0.1:{ports.approvals}.")
+                where = Address(LOOPBACK, ports.approvals)
+                print(f"\nNote: this policy asks an approval service of yours. Envoy's cluster for it is {where}.")
             if demo["issuer"] not in stack.trusted_issuers(policy):
                 print(f"\nNote: this policy does not trust {demo['issuer']}, so the demo's tokens will be refused.")
             if arguments.upstream and not stack.listening(arguments.upstream):

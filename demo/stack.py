@@ -185,7 +185,8 @@ def policy_for_ports(policy: Document, ports: Ports) -> Document:
 
 def asks_demo_service(policy: Document, ports: Ports) -> bool:
     """Whether it is the demo's own approval service whose decisions count."""
-    return bool((policy.get("approval") or {}).get("issuer") == ports.approvals_url)
+    section = policy.get("approval")
+    return isinstance(section, dict) and section.get("issuer") == ports.approvals_url
 
 
 def with_decision_key(policy: Document, key: Document) -> Document:
