@@ -23,6 +23,9 @@ from stack import LOOPBACK, Address, Ports, Stack, StackError
 DIRECTORY = stack.ROOT / "target" / "demo"
 #: Where Envoy writes the audit trail, in that directory.
 AUDIT_LOG = "audit.log"
+#: Whoever makes this call, through this agent, needs an approval, and who may give it.
+GATED_CALL = "campaign-manager full-automation-agent broadcast_message"
+APPROVER = "duty-manager"
 
 
 class Stopped(BaseException):
@@ -178,9 +181,6 @@ def curl_token(demo: dict[str, Any], client: str) -> str:
 
 def as_somebody(description: Path) -> list[tuple[str, str]]:
     """The same server for people who use agents, by the helper that logs them in."""
-    # The command is pasted somewhere, so it must not depend on where that is.
-    program = f"python3 {shlex.quote(str(stack.ROOT / 'demo' / 'as.py'))}"
-    where = "" if description == DIRECTORY / "demo.json" else f" --demo {shlex.quote(str(description))}"
     commands = [
         ("A person through an agent: what a scheduler sees through the booking agent", "scheduler booking-agent"),
         ("The same person through the messaging agent", "scheduler messaging-agent"),
@@ -190,7 +190,30 @@ def as_somebody(description: Path) -> list[tuple[str, str]]:
         ("403: the person may, the agent may not", "campaign-manager booking-agent send_message"),
         ("403: the agent by itself, as it may only act for people", "nobody booking-agent create_booking"),
     ]
-    return [(title, f"{program} {command}{where}") for title, command in commands]
+    return [(title, helper(command, description)) for title, command in commands]
+
+
+def helper(arguments: str, description: Path) -> str:
+    """A command of demo/as.py. It is pasted somewhere, so it must not depend on where that is."""
+    where = "" if description == DIRECTORY / "demo.json" else f" --demo {shlex.quote(str(description))}"
+    return f"python3 {shlex.quote(str(stack.ROOT / 'demo' / 'as.py'))} {arguments}{where}"
+
+
+def approving(demo: dict[str, Any], description: Path) -> list[tuple[str, str]]:
+    """A call that somebody must approve: the call, the approval, and the call again."""
+    call = helper(GATED_CALL, description)
+    command = shlex.quote(str(stack.ROOT / "target" / "cli" / "toolgate"))
+    terminal = [
+        f"export TOOLGATE_APPROVALS_URL={demo['approvals_url']}",
+        f"export TOOLGATE_APPROVALS_TOKEN=$({helper(f'{APPROVER} approvals-cli --token', description)})",
+        f"{command} approvals list",
+        f"{command} approvals approve ID     # with the id that the list shows",
+    ]
+    return [
+        ("A call that somebody must approve: it waits for a few seconds, and then says where", call),
+        (f"Approve it there: open the link and sign in as {APPROVER}. Or here, after `make cli`", "\n".join(terminal)),
+        ("The same call again: now it is carried out, once", call),
+    ]
 
 
 def guide(demo: dict[str, Any], description: Path, *, demo_tools: bool) -> str:
@@ -209,7 +232,7 @@ def guide(demo: dict[str, Any], description: Path, *, demo_tools: bool) -> str:
         ("401: no token", curl_call(url, "tools/list", {}, None)),
         ("A token for the booking client (others: see demo.json)", curl_token(demo, "booking")),
         ("The tools that this token may use", curl_call(url, "tools/list", {}, "TOKEN")),
-        *([*tools, *as_somebody(description)] if demo_tools else []),
+        *([*tools, *as_somebody(description), *approving(demo, description)] if demo_tools else []),
         ("What Toolgate counted", f"curl -s '{demo['envoy_admin_url']}/stats?filter=toolgate'"),
         ("The audit record of the last request", f"tail -n 1 {shlex.quote(demo['audit_log'])} | python3 -m json.tool"),
     ]
