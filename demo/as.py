@@ -33,7 +33,7 @@ PENDING = 4
 
 REVISION = "2026-07-28"
 #: It can show a link to its user, and does: by printing it.
-CAPABILITIES = {"elicitation": {"url": {}}}
+CAPABILITIES: dict[str, Any] = {"elicitation": {"url": {}}}
 META = {
     "io.modelcontextprotocol/protocolVersion": REVISION,
     "io.modelcontextprotocol/clientCapabilities": CAPABILITIES,
@@ -138,7 +138,8 @@ def access_token(demo: dict[str, Any], options: argparse.Namespace) -> str:
         raise Problem(f"no agent `{options.agent}`; there are {', '.join(clients)}")
     client = clients[options.agent]
     credentials = (client["client_id"], client["client_secret"])
-    form = {"resource": client.get("resource", demo["resource"]), "scope": options.scope, "grant_type": "client_credentials"}
+    resource = client.get("resource", demo["resource"])
+    form = {"resource": resource, "scope": options.scope, "grant_type": "client_credentials"}
     if options.person != NOBODY:
         if options.person not in people:
             raise Problem(f"no person `{options.person}`; there are {', '.join(people)}, and {NOBODY}")

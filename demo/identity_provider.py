@@ -51,6 +51,8 @@ LOGIN_LIFETIME = 5 * 60
 OLDEST_LOGIN = 30 * 24 * 60 * 60
 KEY_OVERLAP = 2 * 60
 
+NO_STORE = {"cache-control": "no-store"}
+
 AUTHORIZATION_CODE = "authorization_code"
 CLIENT_CREDENTIALS = "client_credentials"
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -269,8 +271,8 @@ class IdentityProvider:
         except SentBack as refusal:
             return no_store_redirect(refusal.location)
         page = asked.page({name: person.roles for name, person in PEOPLE.items()})
-        headers = {"cache-control": "no-store", "content-security-policy": PAGE_POLICY, "referrer-policy": "no-referrer"}
-        return HTMLResponse(page, headers=headers)
+        guarded = {"content-security-policy": PAGE_POLICY, "referrer-policy": "no-referrer"}
+        return HTMLResponse(page, headers=NO_STORE | guarded)
 
     async def token(self, request: Request) -> Response:
         """RFC 6749 sections 4.1.3 and 4.4, and RFC 8693."""
@@ -455,12 +457,12 @@ def basic_credentials(authorization: str) -> tuple[str, str]:
 
 def no_store(body: dict[str, Any], status: int = 200) -> JSONResponse:
     """Credentials must not stay in a cache (RFC 6749 section 5.1)."""
-    return JSONResponse(body, status, headers={"cache-control": "no-store"})
+    return JSONResponse(body, status, headers=NO_STORE)
 
 
 def no_store_redirect(location: str) -> RedirectResponse:
     """Likewise: there may be a code in it. 303, so that a form is not posted on."""
-    return RedirectResponse(location, 303, headers={"cache-control": "no-store"})
+    return RedirectResponse(location, 303, headers=NO_STORE)
 
 
 async def refuse(request: Request, error: Exception) -> Response:

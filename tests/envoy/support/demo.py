@@ -1,4 +1,4 @@
-"""The demo around a gateway of the tests: its policy, its MCP server and its identity provider, on free ports."""
+"""The demo around a gateway of the tests: its policy, its servers and its identity provider, on free ports."""
 
 import base64
 import json
@@ -55,11 +55,14 @@ class Demo:
 def run_demo(
     start_gateway: Callable[..., Gateway], directory: Path, change: Callable[[Policy], None] = lambda policy: None
 ) -> Iterator[Demo]:
-    """Identity provider and MCP server of the demo, and a gateway in front, whose policy may be changed first."""
-    ports = Ports(*(free_port() for _ in range(4)))
+    """All servers of the demo, and a gateway in front, whose policy may be changed first. It holds no requests."""
+    ports = Ports(*(free_port() for _ in range(5)))
     policy = stack.policy_for_ports(stack.load_document(stack.DEMO_POLICY), ports)
-    change(policy)
+    # Several demos share an Envoy.
+    policy["approval"] |= {"hold": "0s", "cluster": f"approvals-{ports.approvals}"}
     with Stack(directory) as children:
+        policy = stack.with_decision_key(policy, stack.new_decision_key(directory))
+        change(policy)
         children.start("identity-provider", stack.identity_provider_command(ports, stack.resource_uri(policy)))
         children.start("mcp-server", stack.mcp_server_command(ports))
         for port in (ports.identity_provider, ports.mcp_server):
@@ -70,8 +73,21 @@ def run_demo(
             upstream_port=ports.mcp_server,
             clusters={"idp": ports.identity_provider},
         )
+        start_approvals(children, gateway, policy, ports)
         told = run.describe(policy, ports, directory)
         yield Demo(gateway, told["mcp_url"], told["issuer"], told["clients"], told)
+
+
+def start_approvals(children: Stack, gateway: Gateway, policy: Policy, ports: Ports) -> None:
+    """The approval service, which knows the gateway by the token that its Envoy has, and its cluster."""
+    cluster = stack.named(stack.load_document(stack.REFERENCE_CONFIG)["static_resources"]["clusters"], "approvals")
+    cluster["name"] = cluster["load_assignment"]["cluster_name"] = policy["approval"]["cluster"]
+    stack.set_endpoint(cluster, Address(LOOPBACK, ports.approvals))
+    gateway.envoy.put(None, [cluster])
+    secrets = {stack.APPROVAL_TOKEN: gateway.envoy.approval_token, stack.APPROVAL_PAGE_KEY: stack.new_key()}
+    children.start("approvals", stack.approvals_command(policy, ports, children.directory), secrets)
+    ready = f"{ports.approvals_url}/readyz"
+    children.wait_until("the approval service is ready", lambda: stack.http_status(ready) == 200)
 
 
 def post_form(url: str, fields: dict[str, str], user: str, password: str) -> dict[str, Any]:
