@@ -93,13 +93,13 @@ def require(policy: stack.Document, ports: Ports, upstream: Address | None, wasm
 def start(children: Stack, policy: stack.Document, ports: Ports, upstream: Address | None, wasm: Path) -> None:
     """Start everything, servers first: Envoy asks for the keys as soon as it runs."""
     # Sessions and audit logs outlive a restart for those who set the keys themselves.
-    variables = (stack.SESSION_KEY, stack.AUDIT_KEY, stack.APPROVAL_TOKEN)
-    secrets = {name: os.environ.get(name) or stack.new_key() for name in variables}
+    names = (stack.SESSION_KEY, stack.AUDIT_KEY, stack.APPROVAL_TOKEN)
+    secrets = {name: os.environ.get(name) or stack.new_key() for name in names}
     children.start("identity-provider", stack.identity_provider_command(ports, stack.resource_uri(policy)))
     if stack.asks_demo_service(policy, ports):
         policy = stack.with_decision_key(policy, stack.new_decision_key(children.directory))
-        shown = {stack.APPROVAL_TOKEN: secrets[stack.APPROVAL_TOKEN], stack.APPROVAL_PAGE_KEY: stack.new_key()}
-        children.start("approvals", stack.approvals_command(policy, ports, children.directory), shown)
+        variables = stack.approvals_variables(secrets[stack.APPROVAL_TOKEN], children.directory)
+        children.start("approvals", stack.approvals_command(policy, ports, children.directory), variables)
         ready = f"{ports.approvals_url}/readyz"
         children.wait_until("the approval service is ready", lambda: stack.http_status(ready) == 200)
     if upstream is None:

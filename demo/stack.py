@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import yaml
 
@@ -41,6 +41,7 @@ APPROVAL_TOKEN = "TOOLGATE_APPROVAL_TOKEN"
 APPROVAL_SERVICE = ROOT / "target" / "cli" / "toolgate-approvals"
 #: The variable with the key that the approval service seals the sessions of its page with.
 APPROVAL_PAGE_KEY = "APPROVALS_SESSION_KEY"
+APPROVALS_DATABASE = "approvals.db"
 #: The name of its key, which is new at each start.
 DECISION_KEY = "demo"
 
@@ -302,15 +303,24 @@ def decision_key_file(directory: Path) -> Path:
     return directory / "approvals.pem"
 
 
+def approvals_database(directory: Path) -> str:
+    """The database of the approval service. DATABASE_URL goes before its configuration, and may be set for others."""
+    return f"sqlite:{quote(str(directory / APPROVALS_DATABASE))}"
+
+
+def approvals_variables(token: str, directory: Path) -> dict[str, str]:
+    """The environment of the approval service, which knows the gateway by this token."""
+    return {APPROVAL_TOKEN: token, APPROVAL_PAGE_KEY: new_key(), "DATABASE_URL": approvals_database(directory)}
+
+
 def approvals_command(policy: Document, ports: Ports, directory: Path) -> list[str]:
     """The approval service, with a new database: all that it is to know is in a file that is written here."""
-    database = directory / "approvals.db"
-    for file in directory.glob(f"{database.name}*"):
+    for file in directory.glob(f"{APPROVALS_DATABASE}*"):
         file.unlink()
     config = {
         "listen": f"{LOOPBACK}:{ports.approvals}",
         "public_url": ports.approvals_url,
-        "database": f"sqlite:{database}",
+        "database": approvals_database(directory),
         "signing_keys": [{"kid": DECISION_KEY, "file": str(decision_key_file(directory))}],
         "gateways": [{"name": "demo", "token_env": APPROVAL_TOKEN, "audiences": [resource_uri(policy)]}],
         "sign_in": {"issuer": ports.issuer, "client_id": "approvals"},

@@ -84,8 +84,8 @@ def start_approvals(children: Stack, gateway: Gateway, policy: Policy, ports: Po
     cluster["name"] = cluster["load_assignment"]["cluster_name"] = policy["approval"]["cluster"]
     stack.set_endpoint(cluster, Address(LOOPBACK, ports.approvals))
     gateway.envoy.put(None, [cluster])
-    secrets = {stack.APPROVAL_TOKEN: gateway.envoy.approval_token, stack.APPROVAL_PAGE_KEY: stack.new_key()}
-    children.start("approvals", stack.approvals_command(policy, ports, children.directory), secrets)
+    variables = stack.approvals_variables(gateway.envoy.approval_token, children.directory)
+    children.start("approvals", stack.approvals_command(policy, ports, children.directory), variables)
     ready = f"{ports.approvals_url}/readyz"
     children.wait_until("the approval service is ready", lambda: stack.http_status(ready) == 200)
 
