@@ -5,8 +5,6 @@ computed by what it tests.
 """
 
 import json
-import subprocess
-import sys
 import time
 import uuid
 from collections import Counter
@@ -16,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import stack
 
 from conftest import NewGateway
 from support import messages
-from support.demo import Demo, run_demo
+from support.demo import Demo, helper, run_demo
 from support.gateway import bearer
 from support.http1 import Response, request
 from support.messages import Post, stateless
@@ -241,15 +238,6 @@ def test_nothing_that_the_request_says_makes_another_person_or_agent_of_the_call
     response = demo.gateway.send(forged, demo.token_for("analyst", "messaging-agent"))
     assert response.status == 403
     assert [failure["side"] for failure in response.error()["data"]["failing_sides"]] == ["person", "agent", "consent"]
-
-
-def helper(demo: Demo, directory: Path, *arguments: str) -> tuple[int, str]:
-    """Exit status and output of demo/as.py, which newcomers are given."""
-    description = directory / "demo.json"
-    description.write_text(json.dumps(demo.description))
-    command = [sys.executable, str(stack.ROOT / "demo" / "as.py"), *arguments, "--demo", str(description)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    return ended.returncode, ended.stdout + ended.stderr
 
 
 def test_the_helper_shows_the_same(demo: Demo, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import subprocess
+import sys
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -76,6 +78,26 @@ def run_demo(
         start_approvals(children, gateway, policy, ports)
         told = run.describe(policy, ports, directory)
         yield Demo(gateway, told["mcp_url"], told["issuer"], told["clients"], told)
+
+
+def helper(demo: Demo, directory: Path, *arguments: str) -> tuple[int, str]:
+    """Exit status and output of demo/as.py, which newcomers are given."""
+    command = [
+        sys.executable,
+        str(stack.ROOT / "demo" / "as.py"),
+        *arguments,
+        "--demo",
+        str(described(demo, directory)),
+    ]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return ended.returncode, ended.stdout + ended.stderr
+
+
+def described(demo: Demo, directory: Path) -> Path:
+    """A demo.json as `make run` writes it."""
+    description = directory / "demo.json"
+    description.write_text(json.dumps(demo.description))
+    return description
 
 
 def start_approvals(children: Stack, gateway: Gateway, policy: Policy, ports: Ports) -> None:
