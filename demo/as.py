@@ -5,7 +5,7 @@
     demo/as.py scheduler booking-agent read_contact '{"contact_id": "CT-1001"}'  what comes of a call
     demo/as.py analyst messaging-agent send_message                              with arguments that work
     demo/as.py nobody full-automation-agent                                      the agent by itself, without a person
-    demo/as.py analyst messaging-agent --permissions                             what it may do, and what it lacks for more
+    demo/as.py analyst messaging-agent --permissions                             what it may do, and what it lacks
     demo/as.py analyst full-automation-agent --token                             its token, for other tools
     demo/as.py campaign-manager full-automation-agent broadcast_message          a call that somebody must approve
     demo/as.py duty-manager approvals-cli --token                                a token to approve with

@@ -1,4 +1,4 @@
-"""The demo's approvals, as a newcomer meets them: the call that is printed, the link, a decision, and the call again."""
+"""The demo's approvals, as a newcomer meets them: the call that is printed, the link, a decision, the call again."""
 
 import html
 import http.cookiejar
@@ -155,7 +155,7 @@ def test_the_command_line_decides_as_printed(demo: Demo, tmp_path: Path) -> None
     assert status == 0, text
 
 
-# --- Who may ------------------------------------------------------------------------------------------------------------
+# --- Who may ----------------------------------------------------------------------------------------------------------
 
 
 def test_nobody_else_can_approve(demo: Demo, tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_whoever_asks_learns_of_a_rejection_and_why(demo: Demo, tmp_path: Path) 
     assert status == REFUSED and told.startswith("not approved") and "Wait until Monday." in told, told
 
 
-# --- In the browser -----------------------------------------------------------------------------------------------------
+# --- In the browser ---------------------------------------------------------------------------------------------------
 
 
 class Browser:
@@ -263,7 +263,7 @@ def test_a_person_without_the_role_finds_nothing_on_the_page(demo: Demo, tmp_pat
         assert (error.code, text in error.read().decode()) == (404, False)
 
 
-# --- On record ------------------------------------------------------------------------------------------------------------
+# --- On record --------------------------------------------------------------------------------------------------------
 
 
 def test_the_record_says_who_approved(demo: Demo, tmp_path: Path) -> None:
