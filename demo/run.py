@@ -86,6 +86,8 @@ def require(policy: stack.Document, ports: Ports, upstream: Address | None, wasm
         del needed["mcp_server"]
     if not stack.asks_demo_service(policy, ports):
         del needed["approvals"]
+    elif not stack.APPROVAL_SERVICE.exists():
+        raise StackError(f"{stack.APPROVAL_SERVICE} does not exist; `make approvals` makes it")
     for purpose, port in needed.items():
         stack.require_free(port, purpose.replace("_", " "))
 
