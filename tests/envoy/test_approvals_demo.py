@@ -281,5 +281,6 @@ def test_the_record_says_who_approved(demo: Demo, tmp_path: Path) -> None:
     assert (waits["record"]["reason"], waits["record"]["approval"]["status"]) == ("approval_pending", "pending")
     assert (done["record"]["verdict"], done["record"]["approval"]["status"]) == ("allow", "approved")
     [approver] = done["personal"]["approvers"]
-    assert (approver["iss"], approver["roles"]) == (demo.issuer, ["approvers"])
+    assert (approver["issuer"], approver["subject"]) == (demo.issuer, run.APPROVER)
+    assert approver["roles"] == ["approvers"]
     assert verify(demo.gateway.envoy.audit_key, demo.gateway.audit_log).is_clean
