@@ -14,6 +14,7 @@ import pytest
 from support import cli, messages, recorder
 from support.approval_service import ApprovalService, approves, rejects
 from support.callers import (
+    CONVERSANT,
     OURS,
     PENDING,
     PLAIN,
@@ -30,6 +31,7 @@ from support.callers import (
 from support.gated import Gated, NewGated, assert_recorded, refused
 from support.gateway import Document, route_of
 from support.messages import STATELESS
+from support.mini_server import QUESTION_OF_SERVER, asking
 from support.trail import Watch, lines_of
 
 #: Ways whose answers differ from each other.
@@ -668,30 +670,6 @@ def test_only_what_is_ours_is_cut_out(gated: Gated, template: str) -> None:
 
 
 # --- Servers that ask for more ----------------------------------------------------------------------------------------
-
-QUESTION_OF_SERVER = {"name": {"method": "elicitation/create", "params": {"mode": "form", "message": "Who?"}}}
-
-
-def asking(state: str | None, *, stream: bool = False, questions: Any = QUESTION_OF_SERVER) -> recorder.Reply:
-    """A server that needs something from the client before it can answer."""
-    result: dict[str, Any] = {"resultType": "input_required"}
-    result |= {"inputRequests": questions} if questions else {}
-    result |= {"requestState": state} if state is not None else {}
-
-    def reply(request: recorder.Recorded, connection: Any) -> None:
-        # Members that are not known to the gateway stay where they are.
-        text = json.dumps({"id": json.loads(request.body)["id"], "x": 1.50, "result": result, "jsonrpc": "2.0"})
-        if stream:
-            note = b'data: {"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"x"}}\n\n'
-            recorder.events(note, b"id: 7\ndata: " + text.encode() + b"\n\n")(request, connection)
-        else:
-            recorder.answer(200, text.encode())(request, connection)
-
-    return reply
-
-
-CONVERSANT = Way("form-and-url", STATELESS, {"form": {}, "url": {}})
-
 
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "events"])
 @pytest.mark.parametrize("state", ["the-servers.own=state/é\"\\", None, ""], ids=["state", "none", "empty"])

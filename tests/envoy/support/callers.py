@@ -64,7 +64,7 @@ WAYS = (
     Way("2025-06-18", "2025-06-18"),
     Way("2025-03-26", "2025-03-26"),
 )
-WITH_LINKS, PLAIN, SESSION = WAYS[0], WAYS[4], WAYS[5]
+WITH_LINKS, CONVERSANT, PLAIN, SESSION = WAYS[0], WAYS[1], WAYS[4], WAYS[5]
 
 
 @dataclass(frozen=True)

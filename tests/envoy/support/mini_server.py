@@ -5,7 +5,7 @@ import socket
 from typing import Any
 
 from .messages import STATELESS
-from .recorder import Recorded, answer
+from .recorder import Recorded, Reply, answer, events
 
 Json = dict[str, Any]
 
@@ -55,3 +55,24 @@ def outcome(message: Json, revision: str | None) -> Json:
         case _:
             return {"error": {"code": -32601, "message": "Method not found"}}
     return {"result": result}
+
+
+QUESTION_OF_SERVER: Json = {"name": {"method": "elicitation/create", "params": {"mode": "form", "message": "Who?"}}}
+
+
+def asking(state: str | None, *, stream: bool = False, questions: Any = QUESTION_OF_SERVER) -> Reply:
+    """A server that needs something from the client."""
+    result: Json = {"resultType": "input_required"}
+    result |= {"inputRequests": questions} if questions else {}
+    result |= {"requestState": state} if state is not None else {}
+
+    def reply(request: Recorded, connection: socket.socket) -> None:
+        # Members that are not known to the gateway stay where they are.
+        text = json.dumps({"id": json.loads(request.body)["id"], "x": 1.50, "result": result, "jsonrpc": "2.0"})
+        if stream:
+            note = b'data: {"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"x"}}\n\n'
+            events(note, b"id: 7\ndata: " + text.encode() + b"\n\n")(request, connection)
+        else:
+            answer(200, text.encode())(request, connection)
+
+    return reply
