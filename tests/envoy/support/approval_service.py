@@ -756,7 +756,7 @@ def check_request(content: Json) -> None:
     for name in ("binding", "policy"):
         must(HEX_64.fullmatch(str(content[name])), name)
     must(HEX_32.fullmatch(content["decision_id"]), "decision_id")
-    must(type(content["expires_in"]) is int and 60 <= content["expires_in"] <= 86400, "expires_in")
+    must(type(content["expires_in"]) is int and 1 <= content["expires_in"] <= 86400, "expires_in")
     must(type(content["reason_required"]) is bool, "reason_required")
     requester, call = content["requester"], content["call"]
     must(all(isinstance(value, str) for name, value in requester.items() if name not in ("roles", "actors")), "texts")

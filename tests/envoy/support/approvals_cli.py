@@ -67,14 +67,23 @@ class SignIn(Issuer):
 class Postgres:
     """A PostgreSQL of its own."""
 
-    directory: Path
+    programs: Path
     port: int
     process: "subprocess.Popen[bytes]"
+    databases: int = 0
 
-    @property
-    def url(self) -> str:
-        """How the service is told of it."""
-        return f"postgres://postgres@{LOOPBACK}:{self.port}/approvals"
+    def fresh(self) -> str:
+        """A new database, as the service is told of it."""
+        self.databases += 1
+        name = f"approvals{self.databases}"
+        done = self.psql(f"CREATE DATABASE {name}")
+        assert done.returncode == 0, done.stderr
+        return f"postgres://postgres@{LOOPBACK}:{self.port}/{name}"
+
+    def psql(self, statement: str) -> "subprocess.CompletedProcess[str]":
+        """Runs a statement."""
+        command = [str(self.programs / "psql"), "-h", LOOPBACK, "-p", str(self.port), "-U", "postgres", "-d", "postgres"]
+        return subprocess.run([*command, "-c", statement], capture_output=True, text=True, check=False)
 
     @classmethod
     @contextmanager
@@ -108,15 +117,17 @@ class Postgres:
                     cwd=top,
                     start_new_session=True,
                 )
-            postgres = cls(directory, port, process)
-            psql = [str(programs / "psql"), "-h", LOOPBACK, "-p", str(port), "-U", "postgres", "-d", "postgres"]
+            postgres = cls(programs, port, process)
             deadline = time.monotonic() + 30
-            while subprocess.run([*psql, "-c", "CREATE DATABASE approvals"], capture_output=True, check=False).returncode:
+            while postgres.psql("SELECT 1").returncode:
                 assert time.monotonic() < deadline and process.poll() is None, (top / "log").read_text()
                 time.sleep(0.1)
-            yield postgres
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(20)
+            try:
+                yield postgres
+            finally:
+                # Its own way to say: at once, and tell whoever is connected.
+                os.killpg(process.pid, signal.SIGQUIT)
+                process.wait(20)
         finally:
             shutil.rmtree(top, ignore_errors=True)
 
