@@ -390,7 +390,7 @@ def test_what_the_service_is_told(start_gated: NewGated) -> None:
     assert by_gate["agent"] == {"gate": "agent", "name": "bot", "approvers": ["agent_owner"], "count": 1}
     assert by_gate["risk"] == {
         "gate": "risk",
-        "name": "crm:delete",
+        "name": "high",
         "approvers": ["risk_team"],
         "count": 1,
         "escalate": {"after": 60, "approvers": ["oncall"]},

@@ -30,6 +30,7 @@ DATABASES = ("sqlite", "postgres")
 RESOURCE = "https://reference.example/mcp"
 #: Approvals that there are while the service is killed again and again.
 UNDER_FIRE = 200
+GATEWAYS = 12
 RACES = 200
 
 Json = dict[str, Any]
@@ -528,12 +529,21 @@ class Call:
     is_rejected: bool = False
 
 
-def test_nothing_is_lost_when_it_is_killed_at_random_moments(reference: Reference) -> None:
+def test_nothing_is_lost_when_it_is_killed_at_random_moments(
+    reference: Reference, envoy: Envoy, second_envoy: Envoy
+) -> None:
     seed = random.randrange(1 << 32)
     print(f"\nseed {seed}")
     approvals, people = reference.approvals, reference.people
-    gateways = (reference.gateway, reference.other)
-    callers = [reference.caller(way, gateway=gateway) for way in (WITH_LINKS, PLAIN) for gateway in gateways]
+    # Each gateway leaves the service alone for a while after some failures. Many gateways do not do so all at once.
+    upstream = reference.gateway.upstream
+    gateways = [
+        beside(each, reference.gateway.policy, people, upstream=upstream)
+        for each in (envoy, second_envoy)
+        for _ in range(GATEWAYS // 2)
+    ]
+    ways = (WITH_LINKS, PLAIN)
+    callers = [reference.caller(ways[index // 2 % 2], gateway=each) for index, each in enumerate(gateways)]
     fire = Fire(approvals, random.Random(seed))
     to_decide: queue.Queue[tuple[str, int] | None] = queue.Queue()
     decided: dict[str, str] = {}
@@ -541,7 +551,7 @@ def test_nothing_is_lost_when_it_is_killed_at_random_moments(reference: Referenc
 
     def call(number: int) -> Call:
         """A client that does not give up."""
-        caller, arguments, result = callers[number % 4], {"n": number}, Call(number)
+        caller, arguments, result = callers[number % GATEWAYS], {"n": number}, Call(number)
         tool = "briefly" if number % 3 else "gated"
         told, deadline = None, time.monotonic() + 120
         while True:
@@ -560,7 +570,7 @@ def test_nothing_is_lost_when_it_is_killed_at_random_moments(reference: Referenc
             if not told.link:
                 # The service was away, or the state is spent: from the beginning.
                 told = None
-                time.sleep(0.1)
+                time.sleep(0.4)
             elif tool == "gated":
                 time.sleep(0.05)
 
