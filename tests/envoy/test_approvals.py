@@ -38,7 +38,7 @@ from support.trail import Watch, lines_of
 ALL_WAYS = pytest.mark.parametrize("way", WAYS, ids=str)
 KINDS_OF_WAYS = pytest.mark.parametrize("way", [WITH_LINKS, PLAIN, SESSION], ids=str)
 
-METHODS = {
+METHODS: dict[str, dict[str, Any]] = {
     "tools/call": {"name": "gated", "arguments": {"n": 1}},
     "prompts/get": {"name": "gated", "arguments": {"n": "1"}},
     "resources/read": {"uri": "norg://gated/1"},
@@ -339,25 +339,25 @@ def test_over_http2_with_trailers(gated: Gated) -> None:
     assert gated.gateway.upstream.only().body == post.body
 
 
-# --- What the service is told ------------------------------------------------------------------------------------------
+# --- What the service is told -----------------------------------------------------------------------------------------
 
 
 def test_what_the_service_is_told(start_gated: NewGated) -> None:
     arguments = {"*": {"/channel": "keep", "/contact_id": "pseudonymise", "/contacts": "drop", "/amount": "keep"}}
     agents = {"bot": {"scopes": ["*"], "approval": {"scopes": ["messages:write"], "approvers": ["agent_owner"]}}}
     gate = {"approvers": ["finance"], "count": 2, "hold": "0s", "expires": "5m", "reason": "required"}
+    escalate = {"after": "1m", "approvers": ["oncall"]}
+    gate_of_risk = {"approvers": ["risk_team"], "expires": "2m", "escalate": escalate}
     rules = [
         {"tools": ["free"], "scopes": []},
         {"tools": ["pay"], "scopes": ["messages:write", "crm:delete"], "approval": gate},
     ]
     gated = start_gated(
         policy={"audit": {"arguments": arguments}, "agents": agents, "rules": rules},
-        risk={"high": {"approvers": ["risk_team"], "expires": "2m", "escalate": {"after": "1m", "approvers": ["oncall"]}}},
+        risk={"high": gate_of_risk},
     )
-    caller = gated.caller(
-        *(PLAIN, "messages:write", "crm:delete"),
-        **{"agent_role": "bot", "tenant_id": "acme", "act": {"sub": "bot-1"}, "roles": ["sellers"]},
-    )
+    claims: dict[str, Any] = {"agent_role": "bot", "tenant_id": "acme", "act": {"sub": "bot-1"}, "roles": ["sellers"]}
+    caller = gated.caller(PLAIN, "messages:write", "crm:delete", **claims)
     call = {"channel": "sms", "contact_id": "CT-1001", "body": "the secret", "amount": 12.5, "contacts": ["CT-7"]}
     told: list[Told] = []
     with refused(gated, "approval_pending", told, gates=["rule", "agent", "risk"]):
@@ -380,7 +380,12 @@ def test_what_the_service_is_told(start_gated: NewGated) -> None:
         "actors": ["bot-1"],
     }
     shown = request["call"]
-    assert (shown["revision"], shown["method"], shown["kind"], shown["name"]) == (STATELESS, "tools/call", "tool", "pay")
+    assert (shown["revision"], shown["method"], shown["kind"], shown["name"]) == (
+        STATELESS,
+        "tools/call",
+        "tool",
+        "pay",
+    )
     assert shown["withheld"] is True
     assert shown["arguments"]["/channel"] == "sms" and shown["arguments"]["/amount"] == 12.5
     assert shown["arguments"].keys() == {"/channel", "/contact_id", "/amount"}
@@ -548,7 +553,7 @@ def test_an_odd_answer_of_the_client_approves_nothing(gated: Gated, answer: Any)
     assert not gated.executed() and approval.state in ("pending", "cancelled")
 
 
-# --- The state ---------------------------------------------------------------------------------------------------------
+# --- The state --------------------------------------------------------------------------------------------------------
 
 
 def tampered(state: str) -> Iterator[str]:
@@ -604,8 +609,7 @@ def test_a_state_of_the_server_is_left_alone_where_nothing_is_gated(gated: Gated
 def test_a_state_of_the_server_is_part_of_what_is_approved(gated: Gated) -> None:
     caller, arguments = gated.caller(), {"n": 43}
     plain, with_state, with_other = (
-        caller.call("gated", arguments, **params)
-        for params in ({}, {"requestState": "one"}, {"requestState": "two"})
+        caller.call("gated", arguments, **params) for params in ({}, {"requestState": "one"}, {"requestState": "two"})
     )
     assert len({plain.approval, with_state.approval, with_other.approval}) == 3
     gated.service.approve(with_state.approval)
@@ -617,9 +621,7 @@ def test_a_state_of_the_server_is_part_of_what_is_approved(gated: Gated) -> None
 # --- Bytes ------------------------------------------------------------------------------------------------------------
 
 TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
-META = json.dumps(
-    {messages.META_VERSION: STATELESS, messages.META_CAPABILITIES: {"elicitation": {"url": {}}}}
-).encode()
+META = json.dumps({messages.META_VERSION: STATELESS, messages.META_CAPABILITIES: {"elicitation": {"url": {}}}}).encode()
 
 #: Bodies with what is the gateway's own in `«»`, and a comma that goes with it. STATE stands for the state.
 OWN = (
@@ -671,8 +673,9 @@ def test_only_what_is_ours_is_cut_out(gated: Gated, template: str) -> None:
 
 # --- Servers that ask for more ----------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "events"])
-@pytest.mark.parametrize("state", ["the-servers.own=state/é\"\\", None, ""], ids=["state", "none", "empty"])
+@pytest.mark.parametrize("state", ['the-servers.own=state/é"\\', None, ""], ids=["state", "none", "empty"])
 def test_a_server_that_asks_for_more_is_answered_under_the_same_approval(
     gated: Gated, stream: bool, state: str | None
 ) -> None:
@@ -744,13 +747,17 @@ def test_a_server_cannot_speak_for_the_gateway(gated: Gated) -> None:
     """Its state looks like ours, and its question has the key of ours: neither opens anything."""
     caller, arguments = gated.caller(CONVERSANT), {"n": 65}
     gated.service.script = approves()
-    forged = {QUESTION: {"method": "elicitation/create", "params": {"mode": "url", "message": "x", "url": "https://x/"}}}
+    forged = {
+        QUESTION: {"method": "elicitation/create", "params": {"mode": "url", "message": "x", "url": "https://x/"}}
+    }
     for tool in ("held", "free"):
         with gated.gateway.upstream.replying(asking("tga1.k1.AAAA.BBBB", questions=forged)):
             asked = caller.call(tool, arguments)
         executed = len(gated.executed())
         if asked.kind == "input_required" and asked.state:
-            told = caller.call(tool, arguments, requestState=asked.state, inputResponses={QUESTION: {"action": "accept"}})
+            told = caller.call(
+                tool, arguments, requestState=asked.state, inputResponses={QUESTION: {"action": "accept"}}
+            )
             # Under the approval there was, or not at all.
             assert len(gated.executed()) <= executed + 1
             assert told.kind in ("result", "tool_error")
@@ -774,7 +781,7 @@ def test_a_gated_call_in_a_batch_is_refused(gated: Gated) -> None:
     assert gated.gateway.send(messages.post(calls[::2]), token).status == 200
 
 
-# --- The second cluster ------------------------------------------------------------------------------------------------
+# --- The second cluster -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -859,6 +866,12 @@ def test_the_log_of_all_these_calls_is_whole(shared: Gated) -> None:
     assert verified.is_clean, verified.report
     records = [json.loads(line)["record"] for line in lines_of(shared.gateway.audit_log)]
     told = [record for record in records if record.get("approval")]
-    assert {record["approval"]["status"] for record in told} >= {"pending", "approved", "rejected", "expired", "cancelled"}
+    assert {record["approval"]["status"] for record in told} >= {
+        "pending",
+        "approved",
+        "rejected",
+        "expired",
+        "cancelled",
+    }
     # Who approved is personal, and can be erased; whether it was is not.
     assert not [record for record in records if "bob" in json.dumps(record)]

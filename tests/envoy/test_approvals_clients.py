@@ -7,7 +7,7 @@ import subprocess
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import httpx2
 import pytest
@@ -73,9 +73,9 @@ async def connected(gated: Gated, mode: str, **settings: Any) -> AsyncIterator[C
 class Person:
     """Who sits at the client and is shown links."""
 
-    def __init__(self, action: str = "accept") -> None:
+    def __init__(self, action: Literal["accept", "decline"] = "accept") -> None:
         self.links: list[str] = []
-        self.action = action
+        self.action: Literal["accept", "decline"] = action
 
     async def __call__(self, context: Any, params: Any) -> Any:
         assert params.mode == "url" and params.message

@@ -110,7 +110,10 @@ GRANTS: dict[str, tuple[Callable[[Draft], Any], set[str]]] = {
     "changed-later": (changed_later, {"approval_signature"}),
     "cut-off": (lambda draft: draft.signed()[:-4], {"approval_signature", "approval_unsigned", *MALFORMED}),
     "unsigned": (unsigned, {"approval_unsigned"}),
-    "without-signature": (lambda draft: draft.signed().rsplit(".", 1)[0] + ".", {"approval_unsigned", "approval_signature"}),
+    "without-signature": (
+        lambda draft: draft.signed().rsplit(".", 1)[0] + ".",
+        {"approval_unsigned", "approval_signature"},
+    ),
     "plain-json": (lambda draft: json.dumps(draft.claims), {"approval_unsigned", *MALFORMED}),
     "an-object": (lambda draft: draft.claims, {"approval_unsigned", *MALFORMED}),
     "null": (lambda _: None, {"approval_unsigned", *MALFORMED}),
@@ -165,7 +168,10 @@ GRANTS: dict[str, tuple[Callable[[Draft], Any], set[str]]] = {
         {"approval_self"},
     ),
     "by-nobody": (lambda draft: draft.signed(approvers=[]), {"approval_mismatch", "approval_self", *MALFORMED}),
-    "without-approvers": (lambda draft: draft.signed(approvers=None), {"approval_mismatch", "approval_self", *MALFORMED}),
+    "without-approvers": (
+        lambda draft: draft.signed(approvers=None),
+        {"approval_mismatch", "approval_self", *MALFORMED},
+    ),
     "by-somebody-without-name": (lambda draft: draft.signed(approvers=[{"iss": "x"}]), MALFORMED),
     "by-a-number": (lambda draft: draft.signed(approvers=[person(7)]), MALFORMED),
 }
@@ -217,7 +223,10 @@ def test_a_grant_that_was_good_before_is_good_for_nothing_else(gated: Gated) -> 
     assert caller.call("held", {"n": 1}).kind == "result"
     gated.service.forge = lambda _: grants[0]
     # For another call, and once more for the same.
-    for number, reasons in ((2, {"approval_mismatch", "approval_replayed"}), (1, {"approval_mismatch", "approval_replayed"})):
+    for number, reasons in (
+        (2, {"approval_mismatch", "approval_replayed"}),
+        (1, {"approval_mismatch", "approval_replayed"}),
+    ):
         assert_denied(gated, reasons, lambda number=number: caller.call("held", {"n": number}))  # type: ignore[misc]
     assert gated.executed() == [{"n": 1}]
 
@@ -277,7 +286,10 @@ ANSWERS: dict[str, tuple[Fault, set[str]]] = {
     "time-as-text": (setting(expires_at="tomorrow"), MALFORMED),
     "rejected-without-decision": (setting(state="rejected"), {"approval_unsigned", *MALFORMED}),
     "large": (altered(lambda answer: answer | {"x": "x" * 300_000}), {"approval_oversized"}),
-    "larger-with-blanks": (altered(lambda answer: json.dumps(answer).encode() + b" " * 2_000_000), {"approval_oversized"}),
+    "larger-with-blanks": (
+        altered(lambda answer: json.dumps(answer).encode() + b" " * 2_000_000),
+        {"approval_oversized"},
+    ),
     "400": (says(400, '{"code":"malformed"}', "application/problem+json"), {"approval_error"}),
     "401": (says(401, '{"code":"credential"}', "application/problem+json"), {"approval_error"}),
     "403": (says(403, '{"code":"audience"}', "application/problem+json"), {"approval_error"}),
@@ -303,8 +315,14 @@ REFUSALS: dict[str, tuple[Fault, set[str]]] = {
     "used": (says(409, '{"code":"used"}', "application/problem+json"), {"approval_used"}),
     "rejected": (says(410, '{"code":"rejected"}', "application/problem+json"), {"approval_rejected", "approval_error"}),
     "expired": (says(410, '{"code":"expired"}', "application/problem+json"), {"approval_expired", "approval_error"}),
-    "cancelled": (says(410, '{"code":"cancelled"}', "application/problem+json"), {"approval_cancelled", "approval_error"}),
-    "not-approved": (says(409, '{"code":"not_approved"}', "application/problem+json"), {"approval_pending", "approval_error"}),
+    "cancelled": (
+        says(410, '{"code":"cancelled"}', "application/problem+json"),
+        {"approval_cancelled", "approval_error"},
+    ),
+    "not-approved": (
+        says(409, '{"code":"not_approved"}', "application/problem+json"),
+        {"approval_pending", "approval_error"},
+    ),
     "of-a-code-to-come": (says(409, '{"code":"all_right"}', "application/problem+json"), {"approval_error"}),
 }
 

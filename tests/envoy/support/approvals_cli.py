@@ -82,13 +82,23 @@ class Postgres:
 
     def psql(self, statement: str) -> "subprocess.CompletedProcess[str]":
         """Runs a statement."""
-        command = [str(self.programs / "psql"), "-h", LOOPBACK, "-p", str(self.port), "-U", "postgres", "-d", "postgres"]
+        command = [
+            str(self.programs / "psql"),
+            "-h",
+            LOOPBACK,
+            "-p",
+            str(self.port),
+            "-U",
+            "postgres",
+            "-d",
+            "postgres",
+        ]
         return subprocess.run([*command, "-c", statement], capture_output=True, text=True, check=False)
 
     @classmethod
     @contextmanager
     def running(cls) -> Iterator["Postgres"]:
-        """Makes one and starts it; skips the test where there is none, unless REQUIRE_POSTGRES says that there must be."""
+        """Makes one and starts it; skips the test where there is none, unless REQUIRE_POSTGRES is set."""
         found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
         binary = found[-1] if found else shutil.which("postgres")
         if not binary:
@@ -107,7 +117,12 @@ class Postgres:
         try:
             made = [str(programs / "initdb"), "-D", str(directory), "-U", "postgres", "-A", "trust", "--no-sync"]
             subprocess.run([*as_postgres, *made], check=True, capture_output=True, cwd=top)
-            options = {"port": port, "listen_addresses": LOOPBACK, "unix_socket_directories": top, "max_connections": 200}
+            options = {
+                "port": port,
+                "listen_addresses": LOOPBACK,
+                "unix_socket_directories": top,
+                "max_connections": 200,
+            }
             arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
             with (top / "log").open("wb") as log:
                 process = subprocess.Popen(

@@ -90,7 +90,11 @@ def arguments_of(body: bytes) -> Json:
 
 
 def beside(
-    envoy: Envoy, document: Policy, issuer: Issuer, adjust: Adjust = lambda listener: None, upstream: Recorder | None = None
+    envoy: Envoy,
+    document: Policy,
+    issuer: Issuer,
+    adjust: Adjust = lambda listener: None,
+    upstream: Recorder | None = None,
 ) -> Gateway:
     """A gateway on an Envoy that is not the shared one."""
     gateway = Gateway(envoy, document, upstream or Recorder(), free_port(), (issuer,), adjust=adjust)
