@@ -17,6 +17,7 @@ import run
 import stack
 from stack import LOOPBACK, Address, Ports, Stack
 
+from .approval_service import cluster_of
 from .gateway import Gateway, free_port
 from .policy import Policy
 
@@ -102,10 +103,7 @@ def described(demo: Demo, directory: Path) -> Path:
 
 def start_approvals(children: Stack, gateway: Gateway, policy: Policy, ports: Ports) -> None:
     """The approval service, which knows the gateway by the token that its Envoy has, and its cluster."""
-    cluster = stack.named(stack.load_document(stack.REFERENCE_CONFIG)["static_resources"]["clusters"], "approvals")
-    cluster["name"] = cluster["load_assignment"]["cluster_name"] = policy["approval"]["cluster"]
-    stack.set_endpoint(cluster, Address(LOOPBACK, ports.approvals))
-    gateway.envoy.put(None, [cluster])
+    gateway.envoy.put(None, [cluster_of(policy["approval"]["cluster"], ports.approvals)])
     variables = stack.approvals_variables(gateway.envoy.approval_token, children.directory)
     children.start("approvals", stack.approvals_command(policy, ports, children.directory), variables)
     ready = f"{ports.approvals_url}/readyz"
