@@ -21,7 +21,7 @@ const SOURCES: [&str; 8] = [
 ];
 
 /// Words in them that are something else. One that is new is a code, or belongs here.
-const NO_CODES: [&str; 72] = [
+const NO_CODES: [&str; 73] = [
     // Metrics of approvals.
     "asked",
     "circuit_opened",
@@ -55,6 +55,7 @@ const NO_CODES: [&str; 72] = [
     "acr_values",
     "agent",
     "amr",
+    "approval_",
     "approval_id",
     "approval_url",
     "complete",

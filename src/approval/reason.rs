@@ -121,10 +121,10 @@ impl Reason {
         self.code().strip_prefix("approval_").unwrap_or_default()
     }
 
-    /// Whether the service that was asked gave no answer at all, so that another one may be asked in its place. A service
-    /// that answers something wrong is not given up for another: whoever can make it do that would choose who decides.
+    /// Whether the service that was asked gave no answer at all, so that another one may be asked in its place. One that
+    /// answers something wrong is not given up for another: whoever can make it do that would choose who decides.
     pub const fn may_escalate(self) -> bool {
-        matches!(self, Self::Unreachable | Self::Timeout | Self::Error | Self::CircuitOpen)
+        matches!(self, Self::Unreachable | Self::Timeout | Self::CircuitOpen)
     }
 }
 
