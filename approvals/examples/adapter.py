@@ -45,33 +45,40 @@ from joserfc.jwk import OKPKey
 warnings.simplefilter("ignore", SecurityWarning)  # RFC 9864 has a new name for EdDSA, which the contract does not use
 
 SCHEMA = """CREATE TABLE IF NOT EXISTS approvals (
-    id TEXT PRIMARY KEY, binding TEXT NOT NULL, audience TEXT NOT NULL, request TEXT NOT NULL, state TEXT NOT NULL DEFAULT 'pending',
-    created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, ended_at INTEGER, reported INTEGER NOT NULL DEFAULT 0,
+    id TEXT PRIMARY KEY, binding TEXT NOT NULL, audience TEXT NOT NULL, request TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'pending', created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, ended_at INTEGER, reported INTEGER NOT NULL DEFAULT 0,
     escalated INTEGER NOT NULL DEFAULT 0, approvers TEXT NOT NULL DEFAULT '[]', reason TEXT,
     step INTEGER NOT NULL DEFAULT 0, nonce TEXT, consumed_at INTEGER, stepped_at INTEGER);
 CREATE INDEX IF NOT EXISTS by_binding ON approvals (binding);"""
 OVERDUE = "state IN ('pending', 'approved') AND expires_at <= :now"
 
-# What bodies look like: a pattern of a string, a type, a range of whole numbers, a list, an object (`?`: may be absent).
-DIGEST, TEXT, NAME = "[0-9a-f]{64}", "(?s).{1,2048}", "(?s).{0,256}"
-ROLES, NONCE = [TEXT], "[0-9a-f]{32}"
+# What bodies look like: the pattern of a string, a type, a range of whole numbers, a list, an object (`?`: optional).
+DIGEST, NONCE = "[0-9a-f]{64}", "[0-9a-f]{32}"
+URI, NAME = r"[^\x00-\x1f\x7f]{1,2048}", r"[^\x00-\x1f\x7f]{1,512}"
 CREATION = {
-    "binding": DIGEST, "audience": TEXT, "policy": DIGEST, "decision_id": NONCE, "reason_required": bool,
+    "binding": DIGEST, "audience": URI, "policy": DIGEST, "decision_id": NONCE, "reason_required": bool,
     "expires_in": range(1, 86401), "escalated_from?": NAME,
-    "requester": {"issuer": TEXT, "subject": TEXT, "client_id?": TEXT, "agent?": NAME, "tenant?": NAME,
-                  "roles": (NAME,), "actors": (TEXT,)},
-    "call": {"revision": NAME, "method": NAME, "kind": "tool|prompt|resource", "name": TEXT, "arguments": dict,
-             "withheld": bool, "purpose?": TEXT},
-    "requirements": [{"gate": "rule|agent|risk", "name": NAME, "approvers": ROLES, "count": range(1, 17),
-                      "escalate?": {"after": range(1, 86401), "approvers": ROLES}}],
+    "requester": {"issuer": URI, "subject": NAME, "client_id?": NAME, "agent?": NAME, "tenant?": NAME,
+                  "roles": (NAME,), "actors": (NAME,)},
+    "call": {"revision": NAME, "method": NAME, "kind": "tool|prompt|resource", "name": URI, "arguments": dict,
+             "withheld": bool, "purpose?": "(?s).{0,4096}"},
+    "requirements": [{"gate": "rule|agent|risk", "name": URI, "approvers": [NAME], "count": range(1, 11),
+                      "escalate?": {"after": range(86401), "approvers": [NAME]}}],
 }  # fmt: skip
 CONSUMPTION = {"binding": DIGEST, "nonce": NONCE, "step": range(10)}
 CANCELLATION = {"binding": DIGEST}
-VOTE = {"iss": TEXT, "sub": TEXT, "roles": (TEXT,), "decision": "approve|reject", "reason?": "(?s).*", "at?": range(2**53)}
+VOTE = {
+    "iss": URI,
+    "sub": NAME,
+    "roles": (NAME,),
+    "decision": "approve|reject",
+    "reason?": "(?s).*",
+    "at?": range(2**53),
+}
 MAX_BODY = 64 * 1024
 #: Statuses of problems by their codes.
 PROBLEMS = {"malformed": 400, "unauthenticated": 401, "audience": 403, "not_found": 404, "used": 409,
-            "not_approved": 409, "rejected": 410, "expired": 410, "cancelled": 410, "too_large": 413}  # fmt: skip
+            "not_approved": 409, "rejected": 410, "expired": 410, "cancelled": 410, "too_large": 413, "unavailable": 503}  # fmt: skip
 SIGNED = ("rejected", "expired", "cancelled")
 
 Desk = Callable[[dict[str, Any]], list[dict[str, Any]]]
@@ -87,17 +94,18 @@ def fits(shape: Any, value: Any) -> bool:
         return isinstance(value, str) and re.fullmatch(shape, value) is not None
     if isinstance(shape, range):
         return type(value) is int and value in shape
-    if isinstance(shape, (list, tuple)):  # a tuple may be empty
-        is_long_enough = isinstance(value, list) and (bool(value) or isinstance(shape, tuple))
-        return is_long_enough and all(fits(shape[0], element) for element in value)
+    if isinstance(shape, (list, tuple)):  # a list has at least one element, a tuple may have none
+        is_list = isinstance(value, list) and (bool(value) or isinstance(shape, tuple))
+        return is_list and all(fits(shape[0], element) for element in value)
     if isinstance(shape, dict):
-        names = {name.rstrip("?") for name in shape}
-        return isinstance(value, dict) and names >= set(value) and all(
-            fits(inner, value[name.rstrip("?")]) if name.rstrip("?") in value else name.endswith("?")
-            for name, inner in shape.items()
-        )  # fmt: skip
-    scalar = (str, int, float, bool, type(None))
-    return isinstance(value, shape) and (shape is not dict or all(isinstance(each, scalar) for each in value.values()))
+        inner = {name.rstrip("?"): inner for name, inner in shape.items()}
+        required = {name for name in shape if not name.endswith("?")}
+        is_object = isinstance(value, dict) and required <= set(value) <= set(inner)
+        return is_object and all(fits(inner[name], member) for name, member in value.items())
+    if shape is dict:  # of scalars, by JSON Pointer
+        pairs = value.items() if isinstance(value, dict) else [("?", None)]
+        return all(fits("(?s)|/.*", name) and isinstance(member, (str, int, float)) for name, member in pairs)
+    return isinstance(value, shape)
 
 
 def unambiguous(members: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -154,7 +162,7 @@ class Approvals:
             yield store
 
     def change(self, changes: str, condition: str, **values: Any) -> bool:
-        """One statement, so one transaction: of many who try it at once, one is told that it was done."""
+        """One statement, so one transaction: of many who try it at once, one is told it was."""
         with self.open() as store:
             return store.execute(f"UPDATE approvals SET {changes} WHERE {condition}", values).rowcount == 1
 
@@ -179,7 +187,8 @@ class Approvals:
                 return row["id"], False
             identifier = secrets.token_urlsafe(16)
             store.execute(
-                "INSERT INTO approvals (id, binding, audience, request, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO approvals (id, binding, audience, request, created_at, expires_at)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
                 (identifier, binding, audience, json.dumps(request), now, now + request["expires_in"]),
             )
             store.execute("COMMIT")
@@ -223,7 +232,9 @@ class Approvals:
         row = self.find(identifier, binding)
         is_again = (row["nonce"], row["step"]) == (nonce, step + 1) and now - row["stepped_at"] <= 60
         if not (has_won or is_again):
-            raise Problem({"pending": "not_approved", "approved": "used", "consumed": "used"}.get(row["state"], row["state"]))
+            raise Problem(
+                {"pending": "not_approved", "approved": "used", "consumed": "used"}.get(row["state"], row["state"])
+            )
         approvers = json.loads(row["approvers"])
         return {"id": identifier,
                 "grant": self.sign(row, 60, status="approved", nonce=nonce, step=step, approvers=approvers)}  # fmt: skip
@@ -248,9 +259,12 @@ class Approvals:
         """Asks the desk for the votes of all that wait, for ever."""
         with ThreadPoolExecutor(8) as pool:
             while True:
-                with self.open() as store:
-                    waiting = store.execute("SELECT * FROM approvals WHERE state = 'pending'").fetchall()
-                list(pool.map(lambda row: self.ask_for(desk, row), waiting))
+                try:
+                    with self.open() as store:
+                        waiting = store.execute("SELECT * FROM approvals WHERE state = 'pending'").fetchall()
+                    list(pool.map(lambda row: self.ask_for(desk, row), waiting))
+                except sqlite3.Error as error:  # approvals stay pending, and the next round asks again
+                    print(f"adapter: the store failed: {error}", file=sys.stderr)
                 time.sleep(0.25)
 
     def ask_for(self, desk: Desk, row: sqlite3.Row) -> None:
@@ -288,7 +302,9 @@ def program(command: str) -> Desk:
     """A desk that is a program."""
 
     def desk(approval: dict[str, Any]) -> list[dict[str, Any]]:
-        run = subprocess.run([command], input=json.dumps(approval).encode(), capture_output=True, check=True, timeout=30)
+        run = subprocess.run(
+            [command], input=json.dumps(approval).encode(), capture_output=True, check=True, timeout=30
+        )
         return json.loads(run.stdout)
 
     return desk
@@ -307,10 +323,15 @@ class Handler(BaseHTTPRequestHandler):
         """Answers one request."""
         try:
             status, body = self.route()
-        except Problem as problem:
-            code = str(problem)
+        except (Problem, sqlite3.Error) as problem:
+            code = str(problem) if isinstance(problem, Problem) else "unavailable"
             status, self.close_connection = PROBLEMS[code], True  # its body may not have been read
-            body = {"title": HTTPStatus(status).phrase, "status": status, "code": code, "detail": code.replace("_", " ")}
+            body = {
+                "title": HTTPStatus(status).phrase,
+                "status": status,
+                "code": code,
+                "detail": code.replace("_", " "),
+            }
         text = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/problem+json" if status >= 400 else "application/json")
@@ -329,8 +350,11 @@ class Handler(BaseHTTPRequestHandler):
         match (self.command, url.path):
             case ("GET", "/.well-known/jwks.json"):
                 return 200, {"keys": [self.approvals.key.as_dict(private=False)]}
-            case ("GET", "/healthz" | "/readyz"):
+            case ("GET", "/healthz"):
                 return 200, {}
+            case ("GET", "/readyz"):
+                with self.approvals.open() as store:
+                    return 200, {"approvals": store.execute("SELECT count(*) FROM approvals").fetchone()[0]}
         credential = self.headers.get("Authorization", "").encode()
         if not hmac.compare_digest(credential, f"Bearer {self.token}".encode()):
             raise Problem("unauthenticated")
