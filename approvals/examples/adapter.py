@@ -46,9 +46,9 @@ warnings.simplefilter("ignore", SecurityWarning)  # RFC 9864 has a new name for 
 
 SCHEMA = """CREATE TABLE IF NOT EXISTS approvals (
     id TEXT PRIMARY KEY, binding TEXT NOT NULL, audience TEXT NOT NULL, request TEXT NOT NULL,
-    state TEXT NOT NULL DEFAULT 'pending', created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, ended_at INTEGER, reported INTEGER NOT NULL DEFAULT 0,
-    escalated INTEGER NOT NULL DEFAULT 0, approvers TEXT NOT NULL DEFAULT '[]', reason TEXT,
-    step INTEGER NOT NULL DEFAULT 0, nonce TEXT, consumed_at INTEGER, stepped_at INTEGER);
+    state TEXT NOT NULL DEFAULT 'pending', created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, ended_at INTEGER,
+    reported INTEGER NOT NULL DEFAULT 0, escalated INTEGER NOT NULL DEFAULT 0, approvers TEXT NOT NULL DEFAULT '[]',
+    reason TEXT, step INTEGER NOT NULL DEFAULT 0, nonce TEXT, consumed_at INTEGER, stepped_at INTEGER);
 CREATE INDEX IF NOT EXISTS by_binding ON approvals (binding);"""
 OVERDUE = "state IN ('pending', 'approved') AND expires_at <= :now"
 
@@ -77,8 +77,11 @@ VOTE = {
 }
 MAX_BODY = 64 * 1024
 #: Statuses of problems by their codes.
-PROBLEMS = {"malformed": 400, "unauthenticated": 401, "audience": 403, "not_found": 404, "used": 409,
-            "not_approved": 409, "rejected": 410, "expired": 410, "cancelled": 410, "too_large": 413, "unavailable": 503}  # fmt: skip
+PROBLEMS = {
+    "malformed": 400, "unauthenticated": 401, "audience": 403, "not_found": 404, "used": 409, "not_approved": 409,
+    "rejected": 410, "expired": 410, "cancelled": 410, "too_large": 413, "unavailable": 503,
+}  # fmt: skip
+SPENT = {"pending": "not_approved", "approved": "used", "consumed": "used"}
 SIGNED = ("rejected", "expired", "cancelled")
 
 Desk = Callable[[dict[str, Any]], list[dict[str, Any]]]
@@ -232,12 +235,10 @@ class Approvals:
         row = self.find(identifier, binding)
         is_again = (row["nonce"], row["step"]) == (nonce, step + 1) and now - row["stepped_at"] <= 60
         if not (has_won or is_again):
-            raise Problem(
-                {"pending": "not_approved", "approved": "used", "consumed": "used"}.get(row["state"], row["state"])
-            )
+            raise Problem(SPENT.get(row["state"], row["state"]))
         approvers = json.loads(row["approvers"])
-        return {"id": identifier,
-                "grant": self.sign(row, 60, status="approved", nonce=nonce, step=step, approvers=approvers)}  # fmt: skip
+        grant = self.sign(row, 60, status="approved", approvers=approvers, nonce=nonce, step=step)
+        return {"id": identifier, "grant": grant}
 
     def cancel(self, identifier: str, binding: str) -> dict[str, Any]:
         """Takes a question back."""
