@@ -29,7 +29,7 @@ use toolgate::identity::{Peer, Principal, Revoked};
 use toolgate::jwt::{KeyRing, PureRust, TokenCache};
 use toolgate::keys::NamedKey;
 use toolgate::limits;
-use toolgate::mcp::{Body, Call, CallContext, ClientCapabilities, Revision, Target};
+use toolgate::mcp::{Body, Call, CallContext, ClientCapabilities, Retry, Revision, Target};
 use toolgate::policy::{AccessRequest, Condition, Decision, Inputs, Known, Place, Subject, decide};
 use toolgate::units::UnixSeconds;
 
@@ -75,6 +75,7 @@ fn decisions(criterion: &mut Criterion) {
                     id: None,
                     capabilities: ClientCapabilities::default(),
                     context: CallContext::default(),
+                    retry: Retry::default(),
                 };
                 let request = AccessRequest { subject, calls: &[call], arguments: &|_| Some(&arguments) };
                 assert_eq!(matches!(decide(rules, directory, request), Decision::Permit(_)), kind == "exact");

@@ -14,6 +14,7 @@
 //! The core takes time, keys and the way to check signatures as arguments. So the same code runs in the filter, in
 //! native tests, as WebAssembly in Node, and in benchmarks. Whatever it cannot read or does not know, it denies.
 
+pub mod approval;
 pub mod audit;
 pub mod config;
 pub mod exchange;

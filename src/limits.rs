@@ -159,6 +159,43 @@ pub const MAX_UPSTREAM_SESSION_BYTES: usize = 2048;
 /// becomes. Less than a header that the gateway sets may hold.
 pub const MAX_SEALED_BYTES: usize = 3200;
 
+/// Longest `requestState` of an upstream that is kept within the gateway's own, in bytes. What servers seal into one is
+/// a few KiB; the specification sets no bound.
+pub const MAX_UPSTREAM_STATE_BYTES: usize = 64 * 1024;
+
+/// Longest `requestState` of the gateway's own: what the longest of an upstream's becomes.
+pub const MAX_APPROVAL_STATE_BYTES: usize = 88 * 1024;
+
+/// Longest id of an approval; 22 characters are 128 random bits.
+pub const MAX_APPROVAL_ID_BYTES: usize = 64;
+
+/// Longest time that an approval may stay open, and the longest that a policy may ask for.
+pub const MAX_APPROVAL_EXPIRY: Seconds = Seconds::new(24 * 3600);
+
+/// Largest request to an approval service, in bytes: what the contract lets a service refuse beyond.
+pub const MAX_APPROVAL_REQUEST_BYTES: usize = 64 * 1024;
+
+/// Largest answer of an approval service that is read, in bytes: a decision and what is said about it.
+pub const MAX_APPROVAL_ANSWER_BYTES: usize = 32 * 1024;
+
+/// Longest signed decision, in bytes; that of a token.
+pub const MAX_DECISION_BYTES: usize = MAX_TOKEN_BYTES;
+
+/// Longest lifetime, `exp - iat`, of the decision that lets a call through: it is made when it is asked for.
+pub const MAX_GRANT_LIFETIME: Seconds = Seconds::new(60);
+
+/// Longest lifetime of any other decision.
+pub const MAX_DECISION_LIFETIME: Seconds = Seconds::new(120);
+
+/// Most approvers of one decision, and most roles of one of them.
+pub const MAX_APPROVERS: usize = 32;
+
+/// Longest reason that an approver may give, in characters.
+pub const MAX_APPROVAL_REASON_CHARS: usize = 500;
+
+/// Bytes of such a reason that the caller is shown.
+pub const MAX_SHOWN_REASON_BYTES: usize = 1000;
+
 /// Longest value of a header that the gateway sets.
 pub const MAX_HEADER_VALUE_BYTES: usize = 4096;
 
@@ -296,3 +333,55 @@ pub const DEFAULT_CHECKPOINT_INTERVAL: Seconds = Seconds::new(10);
 
 /// Longest time between two of them that a policy may ask for.
 pub const MAX_CHECKPOINT_INTERVAL: Seconds = Seconds::new(3600);
+
+/// Most approvals that one gate can ask for.
+pub const MAX_APPROVALS: u32 = 10;
+
+/// Most roles of approvers that one gate can name.
+pub const MAX_APPROVER_ROLES: usize = 32;
+
+/// Longest name of a role of approvers.
+pub const MAX_APPROVER_ROLE_BYTES: usize = 128;
+
+/// How long a request is held for a decision, by default.
+pub const DEFAULT_APPROVAL_HOLD: Seconds = Seconds::new(45);
+
+/// Longest time for which a request is held: most clients give up after 60 seconds.
+pub const MAX_APPROVAL_HOLD: Seconds = Seconds::new(55);
+
+/// How long an approval is good for, by default.
+pub const DEFAULT_APPROVAL_EXPIRY: Seconds = Seconds::new(600);
+
+/// Shortest time for which an approval is good.
+pub const MIN_APPROVAL_EXPIRY: Seconds = Seconds::new(5);
+
+/// How long an approval service may take for an answer, by default.
+pub const DEFAULT_APPROVAL_TIMEOUT: Seconds = Seconds::new(5);
+
+/// Longest time that an approval service may be given for an answer.
+pub const MAX_APPROVAL_TIMEOUT: Seconds = Seconds::new(30);
+
+/// Longest time for which an approval service is asked to wait in one call: what it never answers is noticed then.
+pub const MAX_APPROVAL_POLL: Seconds = Seconds::new(15);
+
+/// Most requests that one worker holds for approvals.
+pub const MAX_HELD_REQUESTS: usize = 4096;
+
+/// Most bytes of requests that one worker holds for approvals.
+pub const MAX_HELD_REQUEST_BYTES: usize = 256 * 1024 * 1024;
+
+/// Failures in a row after which an approval service is not asked for [`APPROVAL_PAUSE`].
+pub const MAX_APPROVAL_FAILURES: u32 = 3;
+
+/// How long an approval service that fails is left alone.
+pub const APPROVAL_PAUSE: Seconds = Seconds::new(10);
+
+/// How often an approval is asked for its use again when the answer was lost.
+pub const MAX_CONSUME_ATTEMPTS: u32 = 5;
+
+/// Longest text of a field that approvers are shown.
+pub const MAX_SHOWN_TEXT_BYTES: usize = 512;
+
+/// How long after its end an approval can be told apart from one that never was, and how long a continued call may take
+/// for a round.
+pub const APPROVAL_AFTERLIFE: Seconds = Seconds::new(600);

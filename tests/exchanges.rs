@@ -130,7 +130,10 @@ fn in_short(commands: &[Command]) -> String {
             Command::UpstreamRefused => "upstream refused".to_owned(),
             Command::UpstreamUnusable { reason, .. } => format!("upstream {reason}"),
             Command::ReplaceResponseBody(body) => format!("body {}", String::from_utf8_lossy(body)),
-            Command::WatchAnswer(until) => format!("watch until {}", until.get()),
+            Command::CallService(call) => format!("call service {} {} {}", call.service, call.method, call.path),
+            Command::ReplaceRequestBody(body) => format!("request body {}", String::from_utf8_lossy(body)),
+            Command::CountApproval(what) => format!("approval {what}"),
+            Command::Watch(until) => format!("watch until {}", until.get()),
             Command::CutOff { reason } => format!("cut off {reason}"),
             Command::Withheld { what, count } => format!("{count} {what}"),
         })

@@ -149,8 +149,11 @@ impl Seen {
                     assert_eq!(self.permits, 1, "an answer to what was not forwarded: {steps:?}");
                 }
                 Command::Await(_) => assert_eq!(self.decisions, 0, "waits after deciding: {steps:?}"),
+                Command::CallService(_) | Command::ReplaceRequestBody(_) | Command::CountApproval(_) => {
+                    panic!("this policy asks nobody: {steps:?}");
+                }
                 Command::ReplaceResponseBody(_)
-                | Command::WatchAnswer(_)
+                | Command::Watch(_)
                 | Command::CutOff { .. }
                 | Command::Withheld { .. } => {
                     assert_eq!(self.permits, 1, "something of an answer to what was not forwarded: {steps:?}");
@@ -285,6 +288,7 @@ impl Answer {
             | Event::RequestBody { .. }
             | Event::RequestComplete { .. }
             | Event::Settled
+            | Event::ServiceAnswered(_)
             | Event::ResponseHeaders { .. }
             | Event::ResponseBody { .. }
             | Event::TimePassed

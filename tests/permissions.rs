@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use toolgate::config::CompiledPolicy;
 use toolgate::identity::{Peer, Principal, Revoked};
 use toolgate::jwt::{KeyRing, PureRust, VerifiedToken};
-use toolgate::mcp::{Call, CallContext, ClientCapabilities, Method, Revision, Target};
+use toolgate::mcp::{Call, CallContext, ClientCapabilities, Method, Retry, Revision, Target};
 use toolgate::policy::{AccessRequest, Decision, Denial, Effort, Subject, decide, permissions, visibility};
 use toolgate::units::UnixSeconds;
 
@@ -561,12 +561,14 @@ impl Asked {
             id: None,
             capabilities: ClientCapabilities::default(),
             context: CallContext::default(),
+            retry: Retry::default(),
         }];
         self.with(|subject| {
             let request = AccessRequest { subject, calls: &calls, arguments: &|_| Some(&arguments) };
             match decide(&self.policy.rules, &self.policy.directory, request) {
                 Decision::Permit(_) => Fate::Permitted,
-                Decision::Deny {
+                Decision::Oblige(_)
+                | Decision::Deny {
                     denial: Denial::InsufficientAuthentication(_) | Denial::ApprovalUnavailable, ..
                 } => Fate::Open,
                 Decision::Deny { .. } => Fate::Denied,

@@ -249,11 +249,11 @@ fn defects_of_agents() -> Vec<Defect> {
         ("/agents/bot/scopes", json!(["a*b*"]), "agents.bot.scopes[0]", text),
         ("/agents/bot/except", json!(["raed"]), "agents.bot.except[0]", "no declared scope is `raed`"),
         ("/agents/bot/except", json!([""]), "agents.bot.except[0]", text),
-        ("/agents/bot/approval", json!({}), "agents.bot.approval", "missing field `scopes`"),
+        ("/agents/bot/approval", json!({}), "agents.bot.approval.scopes", "is empty"),
         ("/agents/bot/approval", json!({"scopes": []}), "agents.bot.approval.scopes", "is empty"),
         ("/agents/bot/approval", json!({"scopes": ["raed"]}), "agents.bot.approval.scopes[0]", "no declared scope"),
         ("/agents/bot/approval", json!({"scopes": ["read", "**"]}), "agents.bot.approval.scopes[1]", text),
-        ("/agents/bot/approval", json!({"when": "true"}), "agents.bot.approval.when", "unknown field `when`"),
+        ("/agents/bot/approval", json!({"when": "true"}), "agents.bot.approval.when", "has no meaning here"),
     ]
 }
 
@@ -367,7 +367,10 @@ fn defects_of_steps_and_tenants() -> Vec<Defect> {
         (level, json!({"max_age": 300}), "rules[1].authentication.max_age", "invalid type: integer"),
         (level, json!({"max_lifetime": "5m"}), "rules[1].authentication.max_lifetime", "unknown field"),
         ("/rules/1/approval", json!(true), "rules[1].approval", "invalid type: boolean"),
-        ("/rules/1/approval", json!({"approvers": ["a"]}), "rules[1].approval.approvers", "unknown field `approvers`"),
+        ("/rules/1/approval", json!({"scopes": ["read"]}), "rules[1].approval.scopes", "has no meaning here"),
+        ("/rules/1/approval", json!({"count": 0}), "rules[1].approval.count", "is out of bounds"),
+        ("/rules/1/approval", json!({"approvers": []}), "rules[1].approval.approvers", "is empty"),
+        ("/rules/1/approval", json!({"by": "a"}), "rules[1].approval.by", "unknown field `by`"),
         ("/rules/1/tenants", json!([]), "rules[1].tenants", "is empty"),
         ("/rules/1/tenants", json!(["acme", ""]), "rules[1].tenants", "has an empty element"),
         ("/rules/1/tenants", json!(["acme", "acme"]), "rules[1].tools[0]", "rules[1], equally specific"),

@@ -23,6 +23,9 @@ pub struct Record<'a> {
     /// Opens a chain: in the first record of each, and nowhere else.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub anchor: Option<Anchor<'a>>,
+    /// What people said about the call, if the policy could have asked them.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval<'a>>,
     /// When the record was written, which is when the request had ended: UTC, RFC 3339, with milliseconds.
     #[serde(borrow)]
     pub at: Cow<'a, str>,
@@ -165,6 +168,76 @@ pub struct Anchor<'a> {
     /// Version of Toolgate.
     #[serde(borrow)]
     pub version: Cow<'a, str>,
+}
+
+/// What people said about a call. Who they are is in [`Personal::approvers`].
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Approval<'a> {
+    /// Whether others were asked too, because those who were asked first did not answer in time.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub escalated: bool,
+    /// What asked for it: `rule`, `agent`, `risk`.
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<Cow<'a, str>>,
+    /// How long the request was held for it, in seconds.
+    #[serde(default)]
+    pub held_seconds: u64,
+    /// Id of the approval, as the approval service knows it.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<Cow<'a, str>>,
+    /// Envoy cluster of the service that was asked.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Cow<'a, str>>,
+    /// What became of it.
+    pub status: ApprovalStatus,
+    /// How often the approved call was continued before, because the upstream asked for something.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub step: u32,
+}
+
+/// What became of an approval.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ApprovalStatus {
+    /// It was not needed: the rule asks for approvals of other calls.
+    Bypassed,
+    /// Nobody has decided yet.
+    #[default]
+    Pending,
+    /// It was given, and used up for this request.
+    Approved,
+    /// It was refused.
+    Rejected,
+    /// Nobody decided in time, or nobody made use of it in time.
+    Expired,
+    /// The caller took the request back.
+    Cancelled,
+    /// It was used up before.
+    Used,
+    /// Nobody could be asked, or what was answered cannot be trusted: the reason code says why.
+    Unavailable,
+}
+
+/// Somebody who decided about a call.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Approver<'a> {
+    /// When, in seconds since 1970.
+    pub at: u64,
+    /// Who vouches for the subject.
+    #[serde(borrow)]
+    pub issuer: Cow<'a, str>,
+    /// Keyed pseudonym of issuer and subject, in place of the subject, if the policy says so.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub pseudonym: Option<Cow<'a, str>>,
+    /// The roles by which they were entitled.
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<Cow<'a, str>>,
+    /// Who it was.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Cow<'a, str>>,
 }
 
 /// What was erased.
@@ -337,6 +410,11 @@ const fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
 /// What an answer was.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -431,6 +509,9 @@ pub struct Personal<'a> {
     /// `amr` of the token.
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     pub amr: Vec<Cow<'a, str>>,
+    /// Who approved the call, or rejected it.
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub approvers: Vec<Approver<'a>>,
     /// The arguments that the policy keeps, by JSON Pointer: values, or what stands for them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub arguments: BTreeMap<String, Value>,

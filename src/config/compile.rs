@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::approval::{ApprovalPolicy, GateDefaults, approval_policy};
 use super::audit::{AuditPolicy, audit_policy};
 use super::check::{each, known_scope};
 use super::document::{
@@ -13,7 +14,7 @@ use super::issuers::issuers;
 use super::parties::{Parties, directory};
 use super::rules::rule_set;
 use super::sessions::session_keys;
-use super::{ConfigError, Endpoint, RevocationSource, Variables};
+use super::{ConfigError, Endpoint, RevocationSource, Variables, keys};
 use crate::identity::Directory;
 use crate::json;
 use crate::jwt::{KeySource, TrustedIssuer};
@@ -63,6 +64,8 @@ pub struct CompiledPolicy {
     pub sessions: SessionKeys,
     /// How requests are recorded; `None` for not at all.
     pub audit: Option<AuditPolicy>,
+    /// Who is asked for approvals; `None` for nobody. Then there are [`Self::audit`] and keys in [`Self::sessions`].
+    pub approval: Option<ApprovalPolicy>,
     /// SHA-256 of the document in canonical form, in hexadecimal.
     pub digest: String,
 }
@@ -114,6 +117,7 @@ impl CompiledPolicy {
             forwarding,
             sessions,
             audit,
+            approval,
         } = document;
         let uri = ResourceUri::parse(&resource.uri).map_err(|problem| {
             ConfigError::new("resource.uri", problem, "write the URL of the MCP endpoint as clients use it")
@@ -127,10 +131,16 @@ impl CompiledPolicy {
         let (revisions, max_request_bytes, allowed_origins) = protocol_settings(protocol)?;
         let longest = issuers.iter().map(|issuer| issuer.max_lifetime).max().unwrap_or_default();
         let parties = Parties { operators, agents, clients, revocation };
-        let (directory, revocations) = directory(parties, &catalogue, &issuers)?;
-        let rules = rule_set(rules, catalogue, longest)?;
+        let gates = GateDefaults::of(approval.as_ref())?;
+        let (directory, revocations) = directory(parties, &catalogue, &issuers, &gates)?;
+        let risks = scopes.iter().map(|(name, scope)| (name.clone(), scope.risk)).collect();
+        let rules = rule_set(rules, catalogue, &risks, &gates, longest)?;
         let sessions = session_keys(sessions, variables)?;
         let audit = audit_policy(audit, &uri, &rules, variables)?;
+        let approval = approval.map(|document| approval_policy(document, variables)).transpose()?;
+        if approval.is_some() {
+            needs_of_approvals(&sessions, audit.as_ref())?;
+        }
         Ok(Self {
             metadata_url: uri.metadata_url(),
             metadata: metadata(&uri, &issuers, &initial_scopes, resource.name.as_deref()),
@@ -147,12 +157,24 @@ impl CompiledPolicy {
             revocations,
             conceals: refusals == Refusals::Concealed,
             audit,
+            approval,
             sessions,
             server_requests: server_requests.into_iter().map(client_feature).collect(),
             keeps_authorization: forwarding.authorization == AuthorizationForwarding::Keep,
             digest,
         })
     }
+}
+
+/// What a call waits for is kept by the client, under a seal, and an approval that nobody can look up was worth nothing.
+fn needs_of_approvals(sessions: &SessionKeys, audit: Option<&AuditPolicy>) -> Result<(), ConfigError> {
+    if sessions.is_empty() {
+        return Err(keys::unset("approval", "TOOLGATE_SESSION_KEY"));
+    }
+    if audit.is_none() {
+        return Err(ConfigError::new("audit.records", "is `off`, and approvals need records", "leave it out"));
+    }
+    Ok(())
 }
 
 fn metadata(uri: &ResourceUri, issuers: &[TrustedIssuer], scopes: &[String], name: Option<&str>) -> Value {

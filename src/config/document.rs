@@ -2,9 +2,15 @@
 //!
 //! The doc comments here are the text of the published JSON Schema.
 
+mod approval;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+
+pub(super) use approval::{
+    ApprovalDocument, ApprovalServiceDocument, ApprovalTokenDocument, EscalationDocument, GateDocument, ReasonDocument,
+};
 
 use crate::audit::redact::Treatment;
 use crate::jwt::Algorithm;
@@ -58,6 +64,8 @@ pub struct PolicyDocument {
     /// What is recorded of requests.
     #[serde(default)]
     pub audit: AuditDocument,
+    /// Who is asked for approvals. Default: nobody, and calls that need one are denied.
+    pub approval: Option<ApprovalDocument>,
 }
 
 /// Version of the policy format.
@@ -225,17 +233,8 @@ pub struct AgentDocument {
     /// Scopes that it may not use, although a pattern or a broader scope would include them.
     #[serde(default)]
     pub except: Vec<String>,
-    /// What it may do only after a person has approved the very call.
-    pub approval: Option<AgentApprovalDocument>,
-}
-
-/// Which calls of an agent need an approval.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct AgentApprovalDocument {
-    /// Calls that require any of these scopes; names or patterns with one `*`.
-    pub scopes: Vec<String>,
+    /// What it may do only after people have approved the very call.
+    pub approval: Option<GateDocument>,
 }
 
 /// A registered client.
@@ -406,7 +405,7 @@ pub struct ScopeDocument {
 }
 
 /// How much harm the misuse of a scope can do.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Risk {
@@ -416,6 +415,17 @@ pub enum Risk {
     Medium,
     /// Asked for by challenge.
     High,
+}
+
+impl Risk {
+    /// Its name in policies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
 }
 
 /// A rule: its targets, and what a caller needs for them. The most specific target wins: an exact name before a
@@ -443,8 +453,8 @@ pub struct RuleDocument {
     pub deny_when: Option<String>,
     /// How the person must have been authenticated (RFC 9470).
     pub authentication: Option<StepUpDocument>,
-    /// A person must approve calls.
-    pub approval: Option<ApprovalDocument>,
+    /// People must approve calls.
+    pub approval: Option<GateDocument>,
     /// Tenants whose callers the rule is for. Default: all, and callers without one.
     pub tenants: Option<Vec<String>>,
     /// JSON Pointer (RFC 6901) to the argument that must be the caller's tenant.
@@ -464,15 +474,6 @@ pub struct StepUpDocument {
     pub amr: Vec<String>,
     /// Longest time since the authentication (`auth_time`).
     pub max_age: Option<Seconds>,
-}
-
-/// What is asked of a person before a call.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct ApprovalDocument {
-    /// Which calls need it, in CEL; an error counts as true. Default: all.
-    pub when: Option<String>,
 }
 
 /// What the upstream gets to see.

@@ -1,5 +1,6 @@
 //! The policy document: what operators write, checked and compiled into what requests are held against.
 
+mod approval;
 mod audit;
 mod check;
 mod compile;
@@ -14,6 +15,7 @@ mod revocation;
 mod rules;
 mod sessions;
 
+pub use approval::{ApprovalPolicy, ApprovalService, Credential};
 pub use audit::AuditPolicy;
 pub use compile::CompiledPolicy;
 pub use document::PolicyDocument;

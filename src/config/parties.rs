@@ -1,17 +1,21 @@
 //! People, agents and clients: the tables that a call's sides are held against.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use super::approval::{GateDefaults, only_here};
 use super::check::{each, non_empty};
 use super::document::{
-    AgentDocument, ClientDocument, ConsentDocument, OperatorDocument, RevocationDocument, SourceDocument, WithoutPerson,
+    AgentDocument, ClientDocument, ConsentDocument, GateDocument, OperatorDocument, RevocationDocument, SourceDocument,
+    WithoutPerson,
 };
 use super::revocation::revocation as revocation_of;
 use super::{ConfigError, RevocationSource};
-use crate::identity::{Agent, Client, Consent, Directory, Operator, RoleMatch, Source};
+use crate::identity::{Agent, AgentApproval, Client, Consent, Directory, Operator, RoleMatch, Source};
 use crate::jwt::TrustedIssuer;
 use crate::oauth::{ScopeCatalogue, ScopeSet};
 use crate::pattern::{Pattern, PatternList};
+use crate::policy::Origin;
 
 /// The tables as written.
 pub(super) struct Parties {
@@ -26,11 +30,12 @@ pub(super) fn directory(
     parties: Parties,
     scopes: &ScopeCatalogue,
     issuers: &[TrustedIssuer],
+    gates: &GateDefaults,
 ) -> Result<(Directory, Option<RevocationSource>), ConfigError> {
     let Parties { operators, agents, clients, revocation } = parties;
     let names = Names { scopes, issuers };
     let operators = operators.map(|documents| operators_of(documents, names)).transpose()?;
-    let agents = agents.map(|documents| agents_of(documents, names)).transpose()?;
+    let agents = agents.map(|documents| agents_of(documents, names, gates)).transpose()?;
     let mut directory = Directory { operators, agents, ..Directory::default() };
     let clients = clients.map(|documents| clients_of(documents, names, &directory)).transpose()?;
     directory.clients = clients;
@@ -144,28 +149,41 @@ fn operators_of(documents: BTreeMap<String, OperatorDocument>, names: Names<'_>)
     documents.into_iter().map(operator).collect()
 }
 
-fn agents_of(documents: BTreeMap<String, AgentDocument>, names: Names<'_>) -> Result<Vec<Agent>, ConfigError> {
+fn agents_of(
+    documents: BTreeMap<String, AgentDocument>,
+    names: Names<'_>,
+    gates: &GateDefaults,
+) -> Result<Vec<Agent>, ConfigError> {
     not_empty("agents", &documents, "every caller")?;
     let agent = |(name, document): (String, AgentDocument)| {
         let path = format!("agents.{name}");
         let AgentDocument { scopes, except, approval } = document;
         let scopes = names.scopes_except(&path, &scopes, &except)?;
-        let approval = match approval {
-            None => ScopeSet::default(),
-            Some(approval) => {
-                let path = format!("{path}.approval.scopes");
-                non_empty(&path, &approval.scopes)?;
-                // Without what they imply: a duty for bulk messages is none for single ones.
-                names.scopes(&path, &approval.scopes)?;
-                let fitting = approval.scopes.iter().filter_map(|text| Pattern::parse(text));
-                let mut set = ScopeSet::default();
-                fitting.for_each(|pattern| set.extend(&names.scopes.set(names.scopes.fitting(&pattern))));
-                set
-            }
-        };
+        let approval = approval.map(|approval| agent_approval(&path, &name, &approval, names, gates)).transpose()?;
         Ok(Agent { name, scopes, approval })
     };
     documents.into_iter().map(agent).collect()
+}
+
+fn agent_approval(
+    path: &str,
+    name: &str,
+    document: &GateDocument,
+    names: Names<'_>,
+    gates: &GateDefaults,
+) -> Result<AgentApproval, ConfigError> {
+    let path = format!("{path}.approval");
+    only_here(&path, document, Origin::Agent)?;
+    let texts = document.scopes.as_deref().unwrap_or_default();
+    let of_scopes = format!("{path}.scopes");
+    non_empty(&of_scopes, texts)?;
+    names.scopes(&of_scopes, texts)?;
+    // Without what they imply: a duty for bulk messages is none for single ones.
+    let mut scopes = ScopeSet::default();
+    let fitting = texts.iter().filter_map(|text| Pattern::parse(text));
+    fitting.for_each(|pattern| scopes.extend(&names.scopes.set(names.scopes.fitting(&pattern))));
+    let gate = gates.gate(&path, Origin::Agent, name.to_owned(), document)?;
+    Ok(AgentApproval { scopes, gate: Arc::new(gate) })
 }
 
 fn clients_of(

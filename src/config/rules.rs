@@ -1,21 +1,27 @@
 //! Rules: what each target needs.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::ConfigError;
+use super::approval::{GateDefaults, only_here};
 use super::check::{each, known_scope, non_empty, within};
-use super::document::{RuleDocument, StepUpDocument};
+use super::document::{Risk, RuleDocument, StepUpDocument};
 use crate::jwt::ClaimPath;
 use crate::limits;
 use crate::oauth::ScopeCatalogue;
 use crate::pattern::{Pattern, PatternMap};
-use crate::policy::{ApprovalRule, Condition, Place, Rule, RuleSet, StepUp, Targets};
+use crate::policy::{ApprovalRule, Condition, Origin, Place, Rule, RuleSet, StepUp, Targets};
 use crate::units::Seconds;
 
 pub(super) fn rule_set(
     documents: Vec<RuleDocument>,
     scopes: ScopeCatalogue,
+    risks: &BTreeMap<String, Risk>,
+    gates: &GateDefaults,
     longest_lifetime: Seconds,
 ) -> Result<RuleSet, ConfigError> {
-    let mut set = RuleSet { scopes, ..RuleSet::default() };
+    let mut set = RuleSet { scopes, has_approvers: gates.is_asked(), ..RuleSet::default() };
     let mut targets = 0_usize;
     for (index, document) in documents.into_iter().enumerate() {
         let path = format!("rules[{index}]");
@@ -38,7 +44,9 @@ pub(super) fn rule_set(
                 }
             }
         }
-        set.rules.push(rule(&path, document, &set.scopes, longest_lifetime)?);
+        let risk_gates = gates.of_risks(document.scopes.iter().filter_map(|name| risks.get(name)).copied());
+        let rule = rule(&path, document, &set.scopes, gates, longest_lifetime)?;
+        set.rules.push(Rule { risk_gates, ..rule });
     }
     Ok(set)
 }
@@ -71,6 +79,7 @@ fn rule(
     path: &str,
     document: RuleDocument,
     scopes: &ScopeCatalogue,
+    gates: &GateDefaults,
     longest_lifetime: Seconds,
 ) -> Result<Rule, ConfigError> {
     each(&format!("{path}.scopes"), &document.scopes, |path, name| known_scope(scopes, path, name))?;
@@ -102,9 +111,14 @@ fn rule(
         approval: match document.approval {
             None => None,
             Some(approval) => {
-                Some(ApprovalRule { when: condition(path, approval.when.as_deref(), Place::ApprovalWhen)? })
+                let place = format!("{path}.approval");
+                only_here(&place, &approval, Origin::Rule)?;
+                let gate = gates.gate(&place, Origin::Rule, path.to_owned(), &approval)?;
+                let when = condition(path, approval.when.as_deref(), Place::ApprovalWhen)?;
+                Some(ApprovalRule { when, gate: Arc::new(gate) })
             }
         },
+        risk_gates: Vec::new(),
         tenant_argument: document.tenant_argument,
     })
 }

@@ -7,8 +7,10 @@ use std::rc::Rc;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::approval_note::ApprovalNote;
 use super::command::Verdict;
 use super::{DecisionId, Ending};
+use crate::approval::Nonce;
 use crate::audit::mask::masked;
 use crate::audit::outcome::{Outcome, OutcomePicker};
 use crate::audit::record::{self, Personal, Record};
@@ -37,6 +39,8 @@ pub(super) struct Account {
     pub(super) caller: Option<Rc<Principal>>,
     pub(super) unverified: Option<Claimed>,
     asked: Option<Box<Asked>>,
+    /// What people were asked, and what they said.
+    approval: Option<Box<ApprovalNote>>,
     sides: Vec<Failure>,
     missing: Vec<String>,
     /// HTTP status of the answer, once its headers have passed.
@@ -79,6 +83,7 @@ impl Account {
             caller: None,
             unverified: None,
             asked: None,
+            approval: None,
             sides: Vec::new(),
             missing: Vec::new(),
             status: None,
@@ -140,7 +145,8 @@ impl Account {
             | Denial::Condition
             | Denial::TokenLifetime { .. }
             | Denial::InsufficientAuthentication(_)
-            | Denial::ApprovalUnavailable => {}
+            | Denial::ApprovalUnavailable
+            | Denial::ApprovalInBatch => {}
         }
     }
 
@@ -196,6 +202,46 @@ impl Account {
             has_result: calls.iter().any(|call| call.method.is_some() && call.id.is_some()),
             batch: (calls.len() > 1).then(|| (calls.len(), summary(calls))),
         }));
+    }
+
+    /// The call waits for people.
+    pub(super) fn await_approval(&mut self, note: ApprovalNote) {
+        if self.verdict == record::Verdict::None {
+            self.reason = "approval_awaited";
+        }
+        self.approval = Some(Box::new(note));
+    }
+
+    /// What is known of the approval that the call waits for.
+    pub(super) fn approval_note(&mut self) -> Option<&mut ApprovalNote> {
+        self.approval.as_deref_mut()
+    }
+
+    /// What makes hashes in the record of this request differ from those in others.
+    pub(super) fn salt(&self) -> &str {
+        self.salt.text()
+    }
+
+    /// A number that no other request has, and that nobody can guess from the record's id.
+    pub(super) fn nonce(&self) -> Nonce {
+        let mut hash = hmac_sha256::Hash::new();
+        for part in ["toolgate-nonce-1", self.salt.text(), &self.id.to_string()] {
+            hash.update(part);
+            hash.update([0]);
+        }
+        let [nonce @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = hash.finalize();
+        Nonce::new(nonce)
+    }
+
+    fn approval(&self, policy: &CompiledPolicy) -> Option<record::Approval<'_>> {
+        if let Some(note) = self.approval.as_deref() {
+            return Some(note.to_record());
+        }
+        // It was let through, although the rule asks for approvals of other calls.
+        let rule = policy.rules.rules.get(self.asked.as_deref()?.rule?)?;
+        let is_bypassed = self.is_allowed() && rule.approval.is_some();
+        let status = record::ApprovalStatus::Bypassed;
+        is_bypassed.then(|| record::Approval { status, ..record::Approval::default() })
     }
 
     /// Begins to read the answer to a request with this id.
@@ -279,6 +325,7 @@ impl Account {
             rule.map(|rule| policy.rules.scopes.missing(&rule.scopes, &ScopeSet::default()).map(owned).collect());
         let (answered, fields) = outcome.map(|outcome| (outcome.status, outcome.fields)).unzip();
         let record = Record {
+            approval: self.approval(policy),
             caller: principal.map(|principal| caller(principal, policy)),
             http: Some(record::Http {
                 details: some(clean(&ending.details, limits::MAX_RECORDED_TEXT_BYTES)),
@@ -349,6 +396,9 @@ impl Account {
             uris: asked.map(|asked| asked.uris.iter().map(|uri| uri.as_str().into()).collect()).unwrap_or_default(),
             ..Personal::default()
         };
+        if let Some(note) = self.approval.as_deref() {
+            personal.approvers = note.approvers(policy.audit.as_ref());
+        }
         if let Some(principal) = self.caller.as_deref() {
             let token = principal.token();
             let attributes = token.attributes();

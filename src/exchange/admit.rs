@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::Surroundings;
 use super::account::Account;
 use super::answer::{self, Answer};
+use super::approval::Approved;
 use super::command::Awaited;
 use super::hygiene::unwanted_in_request;
 use super::session::{self, SESSION_HEADER};
@@ -29,6 +30,10 @@ pub(super) struct Head {
     pub(super) caller: Caller,
     pub(super) peer: Peer,
     pub(super) endpoint: Endpoint,
+    /// The body's length is named, so that it must be named anew when the body is changed.
+    pub(super) has_length: bool,
+    /// The approval that was used up for this request.
+    pub(super) approved: Option<Approved>,
 }
 
 /// What was called.
@@ -113,7 +118,8 @@ pub(super) fn admit(
     if mcp.session.is_some() {
         unwanted.push(SESSION_HEADER.as_bytes().to_vec());
     }
-    Ok(Head { method, mcp, origin, unwanted, token: token.to_owned(), caller, peer, endpoint })
+    let (token, has_length) = (token.to_owned(), headers.contains("content-length"));
+    Ok(Head { method, mcp, origin, unwanted, token, caller, peer, endpoint, has_length, approved: None })
 }
 
 /// The origin of the page that asks, if it is a page.

@@ -218,6 +218,9 @@ pub(super) fn denied(
         Denial::ApprovalUnavailable => {
             forbidden(id, "This needs the approval of a person, and nobody can be asked here", reason, request)
         }
+        Denial::ApprovalInBatch => {
+            forbidden(id, "This needs the approval of a person: send it on its own, not in a batch", reason, request)
+        }
         Denial::NoRule => forbidden(id, "The policy does not allow this", reason, request),
         Denial::AmbiguousUri => forbidden(id, "This resource URI could be read in two ways", reason, request),
         Denial::TaskNotBound => forbidden(id, "Tasks are not available through this gateway", reason, request),

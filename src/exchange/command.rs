@@ -2,7 +2,7 @@
 
 use crate::http::LocalReply;
 use crate::jwt::IssuerIndex;
-use crate::units::UnixSeconds;
+use crate::units::{Seconds, UnixSeconds};
 
 /// Something to be done, in the order given.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -15,6 +15,13 @@ pub enum Command {
     Reply(LocalReply),
     /// Report [`super::Event::Settled`] once the fetch of this document has ended.
     Await(Awaited),
+    /// Call an approval service, and report its answer with [`super::Event::ServiceAnswered`]. The answer to a call before
+    /// this one is of no interest any more.
+    CallService(ServiceCall),
+    /// Put this in place of the request's body.
+    ReplaceRequestBody(Vec<u8>),
+    /// Count something about approvals; a stable name.
+    CountApproval(&'static str),
     /// Count a decision. Exactly once for an exchange that is decided.
     Decided {
         /// What was decided.
@@ -33,8 +40,8 @@ pub enum Command {
     },
     /// Put this in place of the part of the answer's body at hand.
     ReplaceResponseBody(Vec<u8>),
-    /// Report [`super::Event::TimePassed`] when it is later than this, if the answer goes on for so long.
-    WatchAnswer(UnixSeconds),
+    /// Report [`super::Event::TimePassed`] when it is later than this, if the exchange goes on for so long.
+    Watch(UnixSeconds),
     /// Cut the answer off: its headers have been sent, and nothing more of it may be.
     CutOff {
         /// Stable reason code.
@@ -47,6 +54,23 @@ pub enum Command {
         /// How many.
         count: usize,
     },
+}
+
+/// A call to an approval service.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ServiceCall {
+    /// The place of the service in [`crate::config::ApprovalPolicy::services`].
+    pub service: usize,
+    /// HTTP method.
+    pub method: &'static str,
+    /// Path, after that of the service.
+    pub path: String,
+    /// JSON; empty for none.
+    pub body: Vec<u8>,
+    /// How long the service may wait for something to happen, beside the time for its answer.
+    pub wait: Seconds,
+    /// Whether an answer would come too late to matter.
+    pub is_last_word: bool,
 }
 
 /// A document without which a caller cannot be judged.

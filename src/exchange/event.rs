@@ -3,6 +3,24 @@
 use crate::http::HeaderList;
 use crate::identity::Peer;
 
+/// What came of a call to an approval service.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ServiceAnswer<'a> {
+    /// An answer of its own.
+    Reply {
+        /// HTTP status.
+        status: u16,
+        /// The whole body.
+        body: &'a [u8],
+    },
+    /// No connection, or one that broke.
+    Unreachable,
+    /// No answer in time.
+    TimedOut,
+    /// An answer of more than [`crate::limits::MAX_APPROVAL_ANSWER_BYTES`].
+    Oversized,
+}
+
 /// Something that the host reported about an exchange.
 #[derive(Debug)]
 pub enum Event<'a> {
@@ -28,6 +46,9 @@ pub enum Event<'a> {
     /// The fetch that this exchange waits for, see [`super::Awaited`], has ended, well or badly. If the request was
     /// complete before, [`Self::RequestComplete`] is to follow again, as the exchange keeps no body.
     Settled,
+    /// The approval service answered to the latest [`super::Command::CallService`], or did not. If the exchange expects the
+    /// body then, [`Self::RequestComplete`] is to follow again.
+    ServiceAnswered(ServiceAnswer<'a>),
     /// The answer's headers arrived, from the upstream or from the proxy itself.
     ResponseHeaders {
         /// All of them.

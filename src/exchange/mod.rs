@@ -5,7 +5,10 @@
 //!                                                          ├─ keys or revocations to come: Await ─ Settled ┐
 //!                                                          └─ ExpectBody ◄─────────────────────────────────┘
 //! RequestComplete ─ strict parse, classify, decide ────────┬─ Deny: reply ────────────────────────► Closed
-//!                                                          └─ Permit: header edits, pass ─────────► Forwarded
+//!                                                          ├─ Permit: header edits, pass ─────────► Forwarded
+//!                                                          └─ Oblige: people are asked ───────────► AwaitApproval
+//! ServiceAnswered ─ approved, and used up ─ ExpectBody: RequestComplete once more
+//!                 └ anything else, or nothing for too long: reply ───────────────────────────────► Closed
 //! ResponseHeaders ─ challenges are replaced, session ids sealed
 //!                 ├─ no list, no events ─────────────────────────────────────────────────────────► Answered
 //!                 ├─ Holding: a list ─ ResponseComplete ─ what the caller may not see is out ────► Finished
@@ -18,6 +21,8 @@
 mod account;
 mod admit;
 mod answer;
+mod approval;
+mod approval_note;
 mod command;
 mod ending;
 mod event;
@@ -27,9 +32,10 @@ mod response;
 mod session;
 mod view;
 
-pub use command::{Awaited, Command, Flow, HeaderEdits, Verdict};
+pub use approval::{Circuits, HeldRequest, HeldRequests};
+pub use command::{Awaited, Command, Flow, HeaderEdits, ServiceCall, Verdict};
 pub use ending::Ending;
-pub use event::Event;
+pub use event::{Event, ServiceAnswer};
 
 use std::fmt;
 
@@ -56,6 +62,10 @@ pub struct Surroundings<'a> {
     /// The list of those who were cut off, besides those in the policy, as this worker knows it; `None` where the
     /// policy names none.
     pub revoked: Option<&'a RevocationFeed>,
+    /// What this worker has seen of the approval services.
+    pub circuits: &'a mut Circuits,
+    /// What all requests of this worker hold that wait for approvals.
+    pub held: HeldRequests,
     /// How signatures are checked.
     pub verifier: &'a dyn SignatureVerifier,
     /// Now.
@@ -104,6 +114,8 @@ enum Phase {
     ExpectHeaders,
     /// The headers passed; the body is needed for the decision.
     ExpectBody(Box<admit::Head>),
+    /// People are asked whether the request may pass.
+    AwaitApproval(Box<approval::Waiting>),
     /// The request went upstream.
     Forwarded(Box<response::Forwarded>),
     /// A list comes back, and is held until it is complete.
@@ -158,6 +170,14 @@ impl Exchange {
                 request::on_complete(account, *head, body, surroundings, commands)
             }
             (Phase::ExpectBody(head), Event::Settled) => request::on_settled(account, *head, surroundings, commands),
+            (Phase::AwaitApproval(waiting), Event::ServiceAnswered(answer)) => {
+                approval::on_answer(account, waiting, answer, surroundings, commands)
+            }
+            (Phase::AwaitApproval(waiting), Event::TimePassed) => {
+                approval::on_time_passed(account, waiting, surroundings, commands)
+            }
+            // It came too late to matter.
+            (phase, Event::ServiceAnswered(_)) if !matches!(phase, Phase::ExpectHeaders) => (phase, Flow::Hold),
             (Phase::Forwarded(forwarded), Event::ResponseHeaders { headers, end_of_stream }) => {
                 response::on_headers(account, forwarded, &headers, end_of_stream, surroundings, commands)
             }
@@ -191,7 +211,10 @@ impl Exchange {
                 Event::ResponseBody { .. } | Event::ResponseComplete { .. } | Event::ResponseChunk { .. },
             ) => (phase, Flow::Pass),
             // The answer is the gateway's or the proxy's own, and the request's last word: nothing can be forwarded now.
-            (Phase::ExpectHeaders | Phase::ExpectBody(_) | Phase::Closed, Event::ResponseHeaders { headers, .. }) => {
+            (
+                Phase::ExpectHeaders | Phase::ExpectBody(_) | Phase::AwaitApproval(_) | Phase::Closed,
+                Event::ResponseHeaders { headers, .. },
+            ) => {
                 account.note_status(&headers);
                 (Phase::Closed, Flow::Pass)
             }
@@ -199,7 +222,9 @@ impl Exchange {
             (phase, Event::Settled) if !matches!(phase, Phase::ExpectHeaders) => (phase, Flow::Hold),
             (Phase::Closed, _) => (Phase::Closed, Flow::Hold),
             (Phase::Finished, _) => (Phase::Finished, Flow::Hold),
-            (Phase::ExpectHeaders | Phase::ExpectBody(_), _) => request::refuse_broken_host(account, commands),
+            (Phase::ExpectHeaders | Phase::ExpectBody(_) | Phase::AwaitApproval(_), _) => {
+                request::refuse_broken_host(account, commands)
+            }
             // Nothing of the answer has been sent yet: it cannot be read, so it cannot be passed on.
             (Phase::Forwarded(_) | Phase::Holding(_), _) => response::refuse_broken_host(account, commands),
             (Phase::Streaming(_) | Phase::Answered, _) => response::cut_off_by_broken_host(account, commands),
@@ -214,15 +239,23 @@ impl Exchange {
         self.phase = match self.phase {
             // Nothing more of the answer may pass, not even if the adapter's own does not come through either.
             Phase::Holding(_) | Phase::Streaming(_) | Phase::Finished => Phase::Finished,
-            Phase::ExpectHeaders | Phase::ExpectBody(_) | Phase::Forwarded(_) | Phase::Answered | Phase::Closed => {
-                Phase::Closed
-            }
+            Phase::ExpectHeaders
+            | Phase::ExpectBody(_)
+            | Phase::AwaitApproval(_)
+            | Phase::Forwarded(_)
+            | Phase::Answered
+            | Phase::Closed => Phase::Closed,
         };
     }
 
     /// Bytes of an event that is not complete yet.
     pub fn held_bytes(&self) -> usize {
         if let Phase::Streaming(streaming) = &self.phase { streaming.held_bytes() } else { 0 }
+    }
+
+    /// What the request holds while it waits for an approval.
+    pub fn held_request(&self) -> Option<HeldRequest> {
+        if let Phase::AwaitApproval(waiting) = &self.phase { Some(waiting.held()) } else { None }
     }
 
     /// Whether the request's body matters for the decision.
@@ -238,7 +271,11 @@ impl Exchange {
             Phase::Answered if self.account.reads_answer() => AnswerBody::InChunks,
             Phase::Answered | Phase::Closed => AnswerBody::Unread,
             // No body comes before its headers.
-            Phase::ExpectHeaders | Phase::ExpectBody(_) | Phase::Forwarded(_) | Phase::Finished => AnswerBody::Withheld,
+            Phase::ExpectHeaders
+            | Phase::ExpectBody(_)
+            | Phase::AwaitApproval(_)
+            | Phase::Forwarded(_)
+            | Phase::Finished => AnswerBody::Withheld,
         }
     }
 

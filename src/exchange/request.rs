@@ -9,6 +9,7 @@ use std::rc::Rc;
 use super::account::Account;
 use super::admit::{self, Caller, Endpoint, Head, HttpMethod};
 use super::answer::{self, DECISION_HEADER};
+use super::approval::{self, Application, Case, Continuation};
 use super::command::{Command, Flow, HeaderEdits, Verdict};
 use super::response::{Asked, Forwarded};
 use super::session::{self, SESSION_HEADER};
@@ -60,7 +61,7 @@ pub(super) fn on_body_progress(
 
 pub(super) fn on_complete(
     account: &mut Account,
-    head: Head,
+    mut head: Head,
     bytes: &[u8],
     surroundings: &mut Surroundings<'_>,
     commands: &mut Vec<Command>,
@@ -70,10 +71,13 @@ pub(super) fn on_complete(
         return answer.send(account, head.origin.as_deref(), commands);
     }
     match head.caller {
-        Caller::Known => {
-            let judged = judge(account, surroundings, &head, bytes);
-            finish(account, judged, head, commands)
-        }
+        Caller::Known => match judge(account, surroundings, &mut head, bytes) {
+            Ok(Judgement::Pass(judged)) => finish(account, *judged, head, commands),
+            Ok(Judgement::Ask(application)) => {
+                approval::begin(account, Box::new(head), *application, surroundings, commands)
+            }
+            Err(answer) => answer.send(account, head.origin.as_deref(), commands),
+        },
         // The proxy holds the body meanwhile.
         Caller::Expect(_) => (Phase::ExpectBody(Box::new(head)), Flow::Hold),
     }
@@ -115,6 +119,14 @@ pub(super) fn refuse_broken_host(account: &mut Account, commands: &mut Vec<Comma
     answer::unavailable("The gateway cannot read this request", "host_failure", None).send(account, None, commands)
 }
 
+/// What is to become of a request that nothing speaks against.
+enum Judgement {
+    /// It may pass.
+    Pass(Box<Judged>),
+    /// It may once people have approved it.
+    Ask(Box<Application>),
+}
+
 /// Who may pass, and in which words the upstream learns who it is.
 struct Judged {
     permit: Permit,
@@ -122,34 +134,35 @@ struct Judged {
     asked: Asked,
     edits: HeaderEdits,
     session: session::Expected,
+    /// The body without what is the gateway's own, if there was any of that.
+    body: Option<Vec<u8>>,
+    /// The approved call, if the upstream may ask its caller for something first.
+    continues: Option<Continuation>,
 }
 
-fn finish(
-    account: &mut Account,
-    judged: Result<Judged, answer::Answer>,
-    head: Head,
-    commands: &mut Vec<Command>,
-) -> (Phase, Flow) {
-    match judged {
-        Err(answer) => answer.send(account, head.origin.as_deref(), commands),
-        Ok(Judged { permit, principal, asked, mut edits, session }) => {
-            edits.remove.extend(head.unwanted);
-            commands.push(Command::EditRequestHeaders(edits));
-            account.decide(Verdict::Allow, "permitted");
-            commands.push(Command::Decided { verdict: Verdict::Allow, reason: "permitted" });
-            let Head { origin, peer, .. } = head;
-            let forwarded = Forwarded { _permit: permit, origin, principal, peer, asked, session };
-            (Phase::Forwarded(Box::new(forwarded)), Flow::Pass)
+fn finish(account: &mut Account, judged: Judged, head: Head, commands: &mut Vec<Command>) -> (Phase, Flow) {
+    let Judged { permit, principal, asked, mut edits, session, body, continues } = judged;
+    edits.remove.extend(head.unwanted);
+    if let Some(body) = body {
+        if head.has_length {
+            edits.set.push(("content-length", body.len().to_string()));
         }
+        commands.push(Command::ReplaceRequestBody(body));
     }
+    commands.push(Command::EditRequestHeaders(edits));
+    account.decide(Verdict::Allow, "permitted");
+    commands.push(Command::Decided { verdict: Verdict::Allow, reason: "permitted" });
+    let Head { origin, peer, .. } = head;
+    let forwarded = Forwarded { _permit: permit, origin, principal, peer, asked, session, continues };
+    (Phase::Forwarded(Box::new(forwarded)), Flow::Pass)
 }
 
 fn judge(
     account: &mut Account,
     surroundings: &mut Surroundings<'_>,
-    head: &Head,
+    head: &mut Head,
     bytes: &[u8],
-) -> Result<Judged, answer::Answer> {
+) -> Result<Judgement, answer::Answer> {
     // Again: the body may have taken its time, and the token expired or lost its key meanwhile.
     let principal = admit::identify(account, &head.token, surroundings)?;
     let session = session::open(&head.mcp, &principal, surroundings)?;
@@ -178,20 +191,23 @@ fn judge(
         Some(_) | None => None,
     };
     let request = AccessRequest { subject, calls: &calls, arguments: &arguments };
-    match decide(&policy.rules, &policy.directory, request) {
-        Decision::Permit(permit) => {
+    let (permit, approved) = match decide(&policy.rules, &policy.directory, request) {
+        Decision::Permit(permit) => (permit, None),
+        Decision::Oblige(obligation) => {
             account.note_calls(&calls, None, &arguments, policy);
-            let Some(set) = principal.identity_headers(&policy.directory) else {
-                return Err(answer::identity_too_long(account.id, calls.first().and_then(|call| call.id)));
-            };
-            let mut edits = HeaderEdits { set, ..HeaderEdits::default() };
-            edits.set.push((DECISION_HEADER, account.id.to_string()));
-            edits.set.extend(session.iter().map(|session| (SESSION_HEADER, session.upstream_id.clone())));
-            // What comes back may have to be read.
-            edits.set.push(("accept-encoding", "identity".to_owned()));
-            edits.remove.extend(unchecked_headers(&head.mcp, &calls));
-            let session = session::expected(session, &head.mcp, &calls, &principal, policy);
-            Ok(Judged { permit, principal: Rc::clone(&principal), asked: Asked::of(&calls), edits, session })
+            let Some(call) = calls.first() else { return Err(answer::bad_request(400, "Empty", "invalid_request")) };
+            let capabilities = session.as_ref().map(|session| session.capabilities);
+            let case = Case { call, arguments: arguments(0), bytes, principal: &principal, capabilities };
+            match head.approved.take() {
+                None => {
+                    let application = case.apply(account, obligation, policy, surroundings.now)?;
+                    return Ok(Judgement::Ask(Box::new(application)));
+                }
+                Some(approved) => {
+                    let (permit, continues) = case.settle(account, obligation, approved, policy)?;
+                    (permit, Some(continues))
+                }
+            }
         }
         Decision::Deny { call, denial } => {
             account.note_calls(&calls, Some(call), &arguments, policy);
@@ -207,9 +223,25 @@ fn judge(
                 return Err(answer);
             }
             let granted: Vec<&str> = principal.token().scopes().collect();
-            Err(answer::denied(policy, account.id, &denial, &granted, call.and_then(|call| call.id)))
+            return Err(answer::denied(policy, account.id, &denial, &granted, call.and_then(|call| call.id)));
         }
+    };
+    if approved.is_none() {
+        account.note_calls(&calls, None, &arguments, policy);
     }
+    let Some(set) = principal.identity_headers(&policy.directory) else {
+        return Err(answer::identity_too_long(account.id, calls.first().and_then(|call| call.id)));
+    };
+    let body = approval::without_own_fields(account, &calls, bytes, &principal, surroundings)?;
+    let mut edits = HeaderEdits { set, ..HeaderEdits::default() };
+    edits.set.push((DECISION_HEADER, account.id.to_string()));
+    edits.set.extend(session.iter().map(|session| (SESSION_HEADER, session.upstream_id.clone())));
+    // What comes back may have to be read.
+    edits.set.push(("accept-encoding", "identity".to_owned()));
+    edits.remove.extend(unchecked_headers(&head.mcp, &calls));
+    let session = session::expected(session, &head.mcp, &calls, &principal, policy);
+    let (asked, principal) = (Asked::of(&calls), Rc::clone(&principal));
+    Ok(Judgement::Pass(Box::new(Judged { permit, principal, asked, edits, session, body, continues: approved })))
 }
 
 /// What the caller may do. Whoever holds a token that was cut off learns nothing with it.
@@ -220,7 +252,7 @@ fn permissions(account: &mut Account, policy: &CompiledPolicy, subject: Subject<
             account.note_denial(&denial);
             answer::denied(policy, account.id, &denial, &[], None)
         }
-        Decision::Permit(_) | Decision::Deny { .. } => answer::permissions(policy, subject),
+        Decision::Permit(_) | Decision::Oblige(_) | Decision::Deny { .. } => answer::permissions(policy, subject),
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::account::Account;
 use super::answer::{CORS_EXPOSED, DECISION_HEADER, for_page};
+use super::approval::Continuation;
 use super::command::{Command, Flow, HeaderEdits};
 use super::hygiene::unwanted_in_answer;
 use super::view::CallerView;
@@ -35,6 +36,8 @@ pub(super) struct Forwarded {
     pub(super) asked: Asked,
     /// What the answer may say about a session.
     pub(super) session: session::Expected,
+    /// The approved call, if the upstream may ask its caller for something first.
+    pub(super) continues: Option<Continuation>,
 }
 
 /// What a request asked for, as far as its answer must be understood.
@@ -181,7 +184,7 @@ fn treatment(
 ) -> Result<Treatment, Unsuitable> {
     let asked = &forwarded.asked;
     let asks_freely = ALL_FEATURES.iter().all(|feature| surroundings.policy.server_requests.contains(feature));
-    let is_interesting = asked.has_list || (asked.has_result && !asks_freely);
+    let is_interesting = asked.has_list || forwarded.continues.is_some() || (asked.has_result && !asks_freely);
     let treatment = match media_type(headers) {
         MediaType::EventStream => Treatment::Stream,
         // What nobody asked for could be anything.
@@ -283,6 +286,7 @@ pub(super) fn on_complete(
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
     let Holding { forwarded, is_success } = holding;
+    let (policy, now) = (surroundings.policy, surroundings.now);
     if body.len() > limits::MAX_LIST_BYTES {
         return too_large(account, forwarded, commands);
     }
@@ -297,6 +301,10 @@ pub(super) fn on_complete(
     if hidden > 0 {
         commands.push(Command::Withheld { what: "element", count: hidden });
     }
+    let reviewed = reviewed.and_then(|reviewed| match &forwarded.continues {
+        Some(continues) => continues.keep_in(reviewed, body, policy, now),
+        None => Ok(reviewed),
+    });
     match reviewed {
         Ok(Reviewed::Unchanged) => {}
         Ok(Reviewed::Changed(body)) => commands.push(Command::ReplaceResponseBody(body)),
@@ -333,9 +341,14 @@ pub(super) fn on_chunk(
         return cut_off(account, reason, commands);
     }
     let Streaming { forwarded, events } = &mut *streaming;
+    let (policy, now) = (surroundings.policy, surroundings.now);
     let mut view = CallerView::new(forwarded, surroundings);
     let (mut unreadable, mut refused) = (0_usize, 0_usize);
-    let mut edit = |data: &[u8]| match review(data, &mut view) {
+    let look = |data: &[u8], view: &mut CallerView<'_, '_>| match (review(data, view), &forwarded.continues) {
+        (Ok(reviewed), Some(continues)) => continues.keep_in(reviewed, data, policy, now),
+        (reviewed, _) => reviewed,
+    };
+    let mut edit = |data: &[u8]| match look(data, &mut view) {
         Ok(Reviewed::Unchanged) => {
             account.read_message(data);
             Edit::Keep
@@ -391,7 +404,7 @@ pub(super) fn on_time_passed(
 /// Nothing may come down a stream for hours: it is looked after all the same.
 fn watch(forwarded: &Forwarded, surroundings: &Surroundings<'_>) -> Command {
     let expiry = forwarded.principal.token().expires_at().plus(limits::CLOCK_SKEW);
-    Command::WatchAnswer(expiry.min(surroundings.now.plus(limits::STREAM_RECHECK)))
+    Command::Watch(expiry.min(surroundings.now.plus(limits::STREAM_RECHECK)))
 }
 
 /// A stream may last as long as its caller could begin it anew.

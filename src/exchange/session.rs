@@ -132,7 +132,7 @@ fn claimed(headers: &McpHeaders) -> Option<&str> {
     headers.session.as_deref().filter(|_| !named.is_some_and(Revision::is_stateless))
 }
 
-fn binding(principal: &Principal, policy: &CompiledPolicy) -> Binding {
+pub(super) fn binding(principal: &Principal, policy: &CompiledPolicy) -> Binding {
     let token = principal.token();
     let owner = Owner {
         resource: policy.resource.as_str(),

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::{Rc, Weak};
 
 use super::abi::{self, HostError};
-use super::kept_lists;
 use super::stream::Request;
 use super::trail::Trail;
 use super::verifier::Verifier;
+use super::{kept_lists, metrics};
 use crate::audit::Salt;
 use crate::config::{CompiledPolicy, RevocationSource};
-use crate::exchange::{Awaited, DecisionId, Surroundings};
+use crate::exchange::{Awaited, Circuits, DecisionId, HeldRequest, HeldRequests, Surroundings};
 use crate::identity::{Definitions, Principal, RevocationFeed};
 use crate::jwt::{KeyRing, KeySource, TokenCache};
 use crate::limits;
@@ -37,6 +37,8 @@ pub(super) struct Gateway {
     told: RefCell<BTreeSet<&'static str>>,
     /// Bytes of unfinished events in all streams.
     held: Cell<usize>,
+    /// Requests that wait for approvals.
+    held_requests: Cell<HeldRequests>,
     /// Where records go.
     pub(super) trail: Rc<Trail>,
     ids: Ids,
@@ -47,6 +49,7 @@ struct State {
     tokens: TokenCache<Principal>,
     definitions: Definitions,
     revocations: Option<RevocationFeed>,
+    circuits: Circuits,
 }
 
 /// A request that waits for a document.
@@ -68,6 +71,7 @@ impl Gateway {
             tokens: TokenCache::new(),
             definitions: policy.directory.pinned_definitions(),
             revocations: policy.revocations.as_ref().map(feed),
+            circuits: Circuits::new(policy.approval.as_ref().map_or(0, |approval| approval.services.len())),
         };
         Self {
             verifier: Verifier::tested(),
@@ -77,6 +81,7 @@ impl Gateway {
             root_is_called: Cell::new(false),
             told: RefCell::default(),
             held: Cell::new(0),
+            held_requests: Cell::default(),
             trail,
             // Ids that repeat after a restart are better than no service: nothing is decided by them.
             ids: Ids { worker: abi::random().unwrap_or_default(), next: Cell::new(0) },
@@ -105,9 +110,10 @@ impl Gateway {
         work: impl FnOnce(&mut Surroundings<'_>) -> R,
     ) -> Option<R> {
         let mut state = self.state.try_borrow_mut().ok()?;
-        let State { keys, tokens, definitions, revocations } = &mut *state;
+        let State { keys, tokens, definitions, revocations, circuits } = &mut *state;
         let (policy, verifier, revoked) = (&self.policy, &self.verifier, revocations.as_ref());
-        Some(work(&mut Surroundings { policy, keys, tokens, definitions, revoked, verifier, now }))
+        let held = self.held_requests.get();
+        Some(work(&mut Surroundings { policy, keys, tokens, definitions, revoked, circuits, held, verifier, now }))
     }
 
     /// Runs `work` with the key ring.
@@ -175,6 +181,16 @@ impl Gateway {
         let all = self.held.get().saturating_sub(before).saturating_add(now);
         self.held.set(all);
         all
+    }
+
+    /// Counts what a request holds that waits for an approval, in place of what it held before.
+    pub(super) fn hold_request(&self, before: Option<HeldRequest>, now: Option<HeldRequest>) {
+        if before != now {
+            let all = self.held_requests.get().without(before).with(now);
+            self.held_requests.set(all);
+            let change = i64::from(now.is_some()).saturating_sub(i64::from(before.is_some()));
+            metrics::adjust("toolgate.approvals.held", change);
+        }
     }
 
     /// Some of the answers that are to be looked after now, which are not watched any longer.

@@ -31,6 +31,15 @@ pub(super) fn set(name: &str, value: u64) {
     }
 }
 
+/// Changes a gauge, which several workers may do.
+pub(super) fn adjust(name: &str, change: i64) {
+    if change != 0
+        && let Some(id) = id(MetricKind::Gauge, name)
+    {
+        let _ = abi::increment_metric(id, change);
+    }
+}
+
 fn id(kind: MetricKind, name: &str) -> Option<u32> {
     IDS.with(|ids| {
         let mut ids = ids.try_borrow_mut().ok()?;

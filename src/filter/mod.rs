@@ -4,6 +4,7 @@
 //! is decided here, and nothing here may panic: a panic ends the virtual machine and with it every request in it.
 
 mod abi;
+mod approval_calls;
 mod documents;
 mod gateway;
 mod host;

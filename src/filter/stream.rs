@@ -7,11 +7,12 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
 use super::abi::{self, Buffer, HostError, Map};
+use super::approval_calls::{self, Answer};
 use super::documents;
 use super::gateway::Gateway;
 use super::host::{self, Level};
 use super::metrics;
-use crate::exchange::{AnswerBody, Command, Event, Exchange, Flow};
+use crate::exchange::{AnswerBody, Command, Event, Exchange, Flow, HeldRequest, ServiceAnswer, ServiceCall};
 use crate::http::LocalReply;
 use crate::identity::Peer;
 use crate::limits;
@@ -34,6 +35,12 @@ pub(super) struct Request {
     watched_until: Option<UnixSeconds>,
     /// Bytes of an unfinished event, as the gateway counts them.
     held: usize,
+    /// The call to an approval service that is under way.
+    call: Option<u32>,
+    /// The host has not taken the latest one.
+    is_call_refused: bool,
+    /// What the gateway counts for a request that waits for an approval.
+    waiting: Option<HeldRequest>,
     own: Weak<RefCell<Self>>,
 }
 
@@ -60,6 +67,9 @@ impl Stream {
                 started,
                 watched_until,
                 held: 0,
+                call: None,
+                is_call_refused: false,
+                waiting: None,
                 own,
             })
         }))
@@ -78,11 +88,16 @@ impl Drop for Stream {
         self.with((), |request| {
             request.gateway.forget(request.context_id, request.watched_until);
             request.gateway.hold(request.held, 0);
+            request.gateway.hold_request(request.waiting, None);
         });
     }
 }
 
-impl Context for Stream {}
+impl Context for Stream {
+    fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize, _: usize) {
+        self.with((), |request| request.service_answered(token, headers, body_size));
+    }
+}
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
@@ -172,7 +187,24 @@ impl Request {
         if abi::set_effective_context(self.context_id).is_err() {
             return;
         }
-        let action = match (self.take_in(Event::Settled), self.received) {
+        let action = self.take_in(Event::Settled);
+        self.go_on(action);
+    }
+
+    /// The approval service has answered, or has not. An answer to a call that does not matter any more is dropped.
+    fn service_answered(&mut self, token: u32, headers: usize, body_size: usize) {
+        if self.call != Some(token) {
+            return;
+        }
+        self.call = None;
+        let answer = Answer::read(headers, body_size);
+        let action = self.take_in(Event::ServiceAnswered(Answer::meaning(answer.as_ref())));
+        self.go_on(action);
+    }
+
+    /// Lets a request that was held go on, once the host's report of its end has been repeated where that matters.
+    fn go_on(&mut self, action: Action) {
+        let action = match (action, self.received) {
             (Action::Pause, Received::AllWithoutBody) if self.exchange.expects_body() => {
                 self.take_in(Event::RequestComplete { body: b"" })
             }
@@ -252,11 +284,30 @@ impl Request {
         let handled = self
             .gateway
             .with_surroundings(now.seconds(), |surroundings| exchange.handle(event, surroundings, &mut commands));
-        match (handled, commands.into_iter().try_for_each(|command| self.run(command, now))) {
+        let action = match (handled, commands.into_iter().try_for_each(|command| self.run(command, now))) {
             (Some(Flow::Pass), Ok(())) => Action::Continue,
             (Some(Flow::Hold), Ok(())) => Action::Pause,
             (None, _) | (_, Err(_)) => self.refuse(),
+        };
+        let waiting = self.exchange.held_request();
+        self.gateway.hold_request(self.waiting, waiting);
+        self.waiting = waiting;
+        // The host did not take a call, so that no answer will come. The exchange asks elsewhere then, or gives up.
+        if std::mem::take(&mut self.is_call_refused) {
+            return self.take_in(Event::ServiceAnswered(ServiceAnswer::Unreachable));
         }
+        action
+    }
+
+    /// Calls an approval service.
+    fn call_service(&mut self, call: &ServiceCall) -> Result<(), HostError> {
+        let policy = self.gateway.policy.approval.as_ref().ok_or(HostError(0))?;
+        let token = approval_calls::dispatch(policy, call);
+        if !call.is_last_word {
+            self.call = token;
+            self.is_call_refused = token.is_none();
+        }
+        Ok(())
     }
 
     fn run(&mut self, command: Command, now: UnixMillis) -> Result<(), HostError> {
@@ -276,8 +327,14 @@ impl Request {
                 self.write_provisional(now);
                 Ok(())
             }
+            Command::CallService(call) => self.call_service(&call),
+            Command::ReplaceRequestBody(body) => abi::set_buffer(Buffer::RequestBody, &body),
+            Command::CountApproval(what) => {
+                metrics::count(&format!("toolgate.approvals.{what}"));
+                Ok(())
+            }
             Command::ReplaceResponseBody(body) => abi::set_buffer(Buffer::ResponseBody, &body),
-            Command::WatchAnswer(until) => {
+            Command::Watch(until) => {
                 if !self.gateway.watch(until, self.context_id, self.own.clone()) {
                     metrics::count("toolgate.streams.too_many");
                     return Err(HostError(0));

@@ -1,6 +1,9 @@
 //! Agent roles: what an agent may do, whoever drives it.
 
+use std::sync::Arc;
+
 use crate::oauth::ScopeSet;
+use crate::policy::Gate;
 
 /// What a kind of agent may do.
 #[derive(Clone, Debug)]
@@ -9,6 +12,15 @@ pub struct Agent {
     pub name: String,
     /// What it may do.
     pub scopes: ScopeSet,
-    /// What it may do only once a person has approved the very call: calls that require any of these.
-    pub approval: ScopeSet,
+    /// What it may do only once people have approved the very call.
+    pub approval: Option<AgentApproval>,
+}
+
+/// Which calls of an agent need an approval.
+#[derive(Clone, Debug)]
+pub struct AgentApproval {
+    /// Those that require any of these.
+    pub scopes: ScopeSet,
+    /// Who must approve them.
+    pub gate: Arc<Gate>,
 }

@@ -19,7 +19,7 @@ mod revocation;
 mod side;
 mod source;
 
-pub use agent::Agent;
+pub use agent::{Agent, AgentApproval};
 pub use client::Client;
 pub use consent::{Consent, Definitions};
 pub use directory::Directory;

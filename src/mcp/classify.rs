@@ -9,10 +9,11 @@ use serde_json::json;
 
 use super::message::{META_CAPABILITIES, META_VERSION};
 use super::{
-    Body, ClientCapabilities, ErrorCode, Kind, McpHeaders, Member, Message, Meta, Method, Params, ProtocolError,
-    RequestId, Revision, RevisionSet, RpcError,
+    Body, ClientCapabilities, ErrorCode, InputAction, Kind, McpHeaders, Member, Message, Meta, Method, Params,
+    ProtocolError, RequestId, Revision, RevisionSet, RpcError,
 };
 use crate::limits;
+use crate::session::SessionKeys;
 
 /// One message that is part of the protocol, and what it acts on.
 #[derive(Debug, PartialEq)]
@@ -25,10 +26,25 @@ pub struct Call<'a> {
     pub target: Target<'a>,
     /// Its id, for requests.
     pub id: Option<RequestId<'a>>,
-    /// What the client says that it can do: in `initialize`, and empty in all other messages.
+    /// What the client says that it can do: in `initialize`, in each request of a stateless revision, and empty in all
+    /// other messages.
     pub capabilities: ClientCapabilities,
     /// What it says about itself, for records only.
     pub context: CallContext<'a>,
+    /// What it brings back to the gateway.
+    pub retry: Retry<'a>,
+}
+
+/// What a client brings back when it sends a call again, as far as it is the gateway's own.
+///
+/// Read in every revision, although only 2026-07-28 knows these members: whoever writes them means the gateway.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Retry<'a> {
+    /// `requestState`, if it begins like one that the gateway seals. Nothing but opening it tells whether it is one.
+    pub state: Option<Cow<'a, str>>,
+    /// What the client says became of the gateway's own request, `dev.toolgate/approval` in `inputResponses`. Anything but
+    /// [`InputAction::Accept`] is to be believed, because the client gains nothing by it.
+    pub action: Member<InputAction>,
 }
 
 /// What a message says about itself in `_meta`. The client can say anything, so nothing is decided by it.
@@ -174,13 +190,14 @@ fn one<'a>(message: Message<'a>, headers: &McpHeaders, allowed: &RevisionSet) ->
         (Kind::Notification, Some(_)) => return Err(Fault::invalid_request("A notification has no id")),
         (Kind::Request, Some(_)) | (Kind::Notification, None) => {}
     }
-    let capabilities = capabilities_of(known, &params)?;
+    let capabilities = capabilities_of(known, revision, &params)?;
     let context = context_of(&params);
+    let retry = retry_of(&params);
     let target = target_of(known, params)?;
     if revision.is_stateless() {
         check_mirrors(&method, &target, known, headers)?;
     }
-    Ok(Call { revision, method: Some(known), target, id, capabilities, context })
+    Ok(Call { revision, method: Some(known), target, id, capabilities, context, retry })
 }
 
 /// A response to a request that the server sent: exists only where servers send requests.
@@ -189,8 +206,8 @@ fn response<'a>(id: &Member<RequestId<'a>>, headers: &McpHeaders, allowed: &Revi
     match id {
         Member::Valid(_) => {
             let capabilities = ClientCapabilities::default();
-            let context = CallContext::default();
-            Ok(Call { revision, method: None, target: Target::Protocol, id: None, capabilities, context })
+            let (context, retry) = (CallContext::default(), Retry::default());
+            Ok(Call { revision, method: None, target: Target::Protocol, id: None, capabilities, context, retry })
         }
         Member::Absent | Member::Malformed => Err(Fault::invalid_request("A response needs the id of its request")),
     }
@@ -234,7 +251,7 @@ fn stateless_revision(meta: &Meta<'_>, header: Option<&str>, allowed: &RevisionS
     }
     match Revision::parse(claimed) {
         Some(revision) if revision.is_stateless() && allowed.contains(revision) => {
-            if meta.client_capabilities == Member::Valid(()) { Ok(revision) } else { Err(missing_meta()) }
+            if meta.client_capabilities.valid().is_some() { Ok(revision) } else { Err(missing_meta()) }
         }
         _ => {
             let supported = allowed.for_stateless_requests();
@@ -289,8 +306,13 @@ fn unknown_method(revision: Revision, is_request: bool) -> Fault {
     Fault::new(status, ErrorCode::MethodNotFound, "Method not found", "unknown_method")
 }
 
-/// Only `initialize` declares for the messages after it; the same member elsewhere is nobody's business.
-fn capabilities_of(method: Method, params: &Params<'_>) -> Result<ClientCapabilities, Fault> {
+/// Only `initialize` declares for the messages after it; the same member elsewhere is nobody's business. Requests of
+/// stateless revisions declare for themselves.
+fn capabilities_of(method: Method, revision: Revision, params: &Params<'_>) -> Result<ClientCapabilities, Fault> {
+    if revision.is_stateless() {
+        let declared = params.meta.valid().and_then(|meta| meta.client_capabilities.valid());
+        return declared.copied().ok_or_else(missing_meta);
+    }
     match params.capabilities {
         _ if method != Method::Initialize => Ok(ClientCapabilities::default()),
         Member::Absent => Ok(ClientCapabilities::default()),
@@ -305,6 +327,16 @@ fn context_of<'a>(params: &Params<'a>) -> CallContext<'a> {
         traceparent: meta.and_then(|meta| meta.traceparent.valid().cloned()),
         purpose: meta.and_then(|meta| meta.purpose.valid().cloned()),
     }
+}
+
+fn retry_of<'a>(params: &Params<'a>) -> Retry<'a> {
+    let state = params.request_state.valid().filter(|state| SessionKeys::is_approval_state(state));
+    let action = match params.input_responses.valid().map(|responses| &responses.approval) {
+        None | Some(Member::Absent) => Member::Absent,
+        Some(Member::Malformed) => Member::Malformed,
+        Some(Member::Valid(response)) => response.action,
+    };
+    Retry { state: state.cloned(), action }
 }
 
 fn target_of<'a>(method: Method, params: Params<'a>) -> Result<Target<'a>, Fault> {
@@ -405,5 +437,80 @@ fn check_mirrors(method: &str, target: &Target<'_>, known: Method, headers: &Mcp
         Some(value) if value == *mirrored => Ok(()),
         Some(_) => Err(Fault::header_mismatch("Header mismatch: Mcp-Name differs from the body")),
         None => Err(Fault::header_mismatch("Header mismatch: Mcp-Name is missing or malformed")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::HeaderList;
+    use crate::mcp::Capability;
+
+    /// A call of a tool with these members of `params`, in that revision.
+    fn call(revision: Revision, members: &str, look: impl FnOnce(Result<Vec<Call<'_>>, ProtocolError<'_>>)) {
+        let headers = HeaderList::from_iter([
+            ("mcp-protocol-version", revision.name()),
+            ("mcp-method", "tools/call"),
+            ("mcp-name", "t"),
+        ]);
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"t"{members}}}}}"#);
+        let body = Body::parse(body.as_bytes()).unwrap();
+        look(classify(body, &McpHeaders::read(&headers).unwrap(), &Revision::ALL.into_iter().collect()));
+    }
+
+    fn meta(capabilities: &str) -> String {
+        format!(r#","_meta":{{"{META_VERSION}":"2026-07-28","{META_CAPABILITIES}":{capabilities}}}"#)
+    }
+
+    #[test]
+    fn a_stateless_request_declares_for_itself() {
+        for (declared, expected) in [
+            ("{}", vec![]),
+            (r#"{"elicitation":{}}"#, vec![Capability::ElicitationForm]),
+            (r#"{"elicitation":{"url":{}},"x":1}"#, vec![Capability::ElicitationUrl]),
+            (r#"{"elicitation":{"url":true}}"#, vec![]),
+        ] {
+            call(Revision::V2026_07_28, &meta(declared), |calls| {
+                assert_eq!(calls.unwrap()[0].capabilities, expected.into_iter().collect(), "{declared}");
+            });
+        }
+        for wrong in ["null", "[]", "\"x\""] {
+            call(Revision::V2026_07_28, &meta(wrong), |calls| {
+                assert_eq!(calls.unwrap_err().reason, "invalid_params", "{wrong}");
+            });
+        }
+        // `capabilities` is a member of `initialize`, and `_meta` means nothing without its revision.
+        let legacy = r#","capabilities":{"sampling":{}},"_meta":{"x":1}"#;
+        call(Revision::V2025_11_25, legacy, |calls| {
+            assert_eq!(calls.unwrap()[0].capabilities, ClientCapabilities::default());
+        });
+    }
+
+    #[test]
+    fn what_is_the_gateways_own_is_told_from_what_is_the_upstreams() {
+        let own = Some(Cow::Borrowed("tga1.x"));
+        for (members, state, action) in [
+            ("", None, Member::Absent),
+            (r#","requestState":"tga1.x""#, own.clone(), Member::Absent),
+            (r#","requestState":"\u0074ga1.x""#, own.clone(), Member::Absent),
+            (r#","requestState":"tga1""#, None, Member::Absent),
+            (r#","requestState":"tga11.x""#, None, Member::Absent),
+            (r#","requestState":{"a":1},"inputResponses":5"#, None, Member::Absent),
+            (r#","inputResponses":{"x":{"action":"decline"}}"#, None, Member::Absent),
+            (r#","inputResponses":{"dev.toolgate/approval":{}}"#, None, Member::Absent),
+            (r#","inputResponses":{"dev.toolgate/approval":5}"#, None, Member::Malformed),
+            (
+                r#","requestState":"tga1.x","inputResponses":{"dev.toolgate/approval":{"action":"decline"}}"#,
+                own.clone(),
+                Member::Valid(InputAction::Decline),
+            ),
+        ] {
+            for (revision, meta) in [(Revision::V2026_07_28, meta("{}")), (Revision::V2025_06_18, String::new())] {
+                call(revision, &format!("{members}{meta}"), |calls| {
+                    let expected = Retry { state: state.clone(), action };
+                    assert_eq!(calls.unwrap()[0].retry, expected, "{members}");
+                });
+            }
+        }
     }
 }

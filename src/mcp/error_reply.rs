@@ -34,6 +34,10 @@ pub enum ErrorCode {
     Denied = -33002,
     /// Toolgate: the gateway cannot decide or reach the upstream now.
     Unavailable = -33003,
+    /// Toolgate: a person must approve the call; `data` says where.
+    ApprovalRequired = -33005,
+    /// MCP 2025-11-25 only: the user is to open a page, and the request to be sent again.
+    UrlElicitationRequired = -32042,
 }
 
 impl ErrorCode {

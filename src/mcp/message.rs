@@ -107,7 +107,51 @@ pub struct Params<'a> {
     pub subscriptions: Member<Subscriptions<'a>>,
     /// `_meta`.
     pub meta: Member<Meta<'a>>,
+    /// `requestState`: what the server, or the gateway, wants back with the client's input.
+    pub request_state: Member<Cow<'a, str>>,
+    /// `inputResponses`.
+    pub input_responses: Member<InputResponses>,
 }
+
+/// What a client answers to requests that came in a result (MCP 2026-07-28, multi round-trip requests): of all of them,
+/// the answer to the gateway.
+#[derive(Debug, Default, PartialEq)]
+pub struct InputResponses {
+    /// `dev.toolgate/approval`.
+    pub approval: Member<InputResponse>,
+}
+
+/// The answer to an elicitation.
+#[derive(Debug, Default, PartialEq)]
+pub struct InputResponse {
+    /// `action`; malformed when it is none that the protocol knows.
+    pub action: Member<InputAction>,
+}
+
+/// What somebody did about an elicitation, as the client says. That is no proof of anything.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum InputAction {
+    /// `accept`: the person agreed to open the page; not that anything was done there.
+    Accept,
+    /// `decline`: the person said no.
+    Decline,
+    /// `cancel`: the person went away without an answer.
+    Cancel,
+}
+
+impl InputAction {
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        match name {
+            "accept" => Some(Self::Accept),
+            "decline" => Some(Self::Decline),
+            "cancel" => Some(Self::Cancel),
+            _ => None,
+        }
+    }
+}
+
+/// The key of the gateway's own request to the client, in `inputRequests` and in `inputResponses`.
+pub const APPROVAL_INPUT: &str = "dev.toolgate/approval";
 
 /// What `completion/complete` completes.
 #[derive(Debug, Default, PartialEq)]
@@ -134,8 +178,8 @@ pub struct Subscriptions<'a> {
 pub struct Meta<'a> {
     /// `io.modelcontextprotocol/protocolVersion`.
     pub protocol_version: Member<Cow<'a, str>>,
-    /// `io.modelcontextprotocol/clientCapabilities`: whether it is there as an object.
-    pub client_capabilities: Member<()>,
+    /// `io.modelcontextprotocol/clientCapabilities`.
+    pub client_capabilities: Member<ClientCapabilities>,
     /// `traceparent` (W3C Trace Context), for records only.
     pub traceparent: Member<Cow<'a, str>>,
     /// `dev.toolgate/purpose`: what the client says the request is for, for records only.
@@ -240,6 +284,49 @@ mod tests {
         assert_eq!(params.subscriptions, Member::Malformed);
         assert_eq!(params.meta, Member::Malformed);
         assert_eq!(single(r#"{"params":[1]}"#).params, Member::Malformed);
+    }
+
+    #[test]
+    fn what_a_client_answers_to_the_gateway_is_read_in_the_same_pass() {
+        let params = |members: &'static str| match single(members).params {
+            Member::Valid(params) => params,
+            Member::Absent | Member::Malformed => panic!("no params in {members}"),
+        };
+        let read = params(
+            r#"{"params":{"request\u0053tate":"tga1.x","inputResponses":{"a":[1],"dev.toolgate\/approval":{"content":{},"action":"decline"}}}}"#,
+        );
+        assert_eq!(read.request_state, Member::Valid("tga1.x".into()));
+        let action = |params: &Params<'_>| params.input_responses.valid().unwrap().approval.valid().unwrap().action;
+        assert_eq!(action(&read), Member::Valid(InputAction::Decline));
+        for (text, expected) in [
+            (r#"{"action":"accept"}"#, Member::Valid(InputAction::Accept)),
+            (r#"{"action":"cancel"}"#, Member::Valid(InputAction::Cancel)),
+            (r#"{"action":"Accept"}"#, Member::Malformed),
+            (r#"{"action":["accept"]}"#, Member::Malformed),
+            (r#"{}"#, Member::Absent),
+        ] {
+            let body = format!(r#"{{"params":{{"inputResponses":{{"dev.toolgate/approval":{text}}}}}}}"#);
+            let Member::Valid(params) = single(&body).params else { panic!("{text}") };
+            assert_eq!(action(&params), expected, "{text}");
+        }
+        // What is not the gateway's is the upstream's business, whatever it is.
+        for text in ["5", "[1]", "null", r#""x""#, "true"] {
+            let body = format!(r#"{{"params":{{"requestState":{{"a":{text}}},"inputResponses":{text}}}}}"#);
+            let Member::Valid(params) = single(&body).params else { panic!("{text}") };
+            assert_eq!((params.request_state, params.input_responses), (Member::Malformed, Member::Malformed));
+        }
+        for text in [
+            r#"{"params":{"RequestState":"tga1.x"}}"#,
+            r#"{"params":{"inputResponses":{"dev.toolgate/Approval":{}}}}"#,
+            r#"{"params":{"inputResponses":{"dev.toolgate/approval":{"Action":"accept"}}}}"#,
+            r#"{"params":{"_meta":{"io.modelcontextprotocol/clientCapabilities":{"Elicitation":{}}}}}"#,
+        ] {
+            assert_eq!(defect(text), Some(Defect::MisleadingMember), "{text}");
+        }
+        assert_eq!(
+            defect(r#"{"params":{"inputResponses":{"dev.toolgate/approval":{},"dev.toolgate\u002fapproval":{}}}}"#),
+            Some(Defect::DuplicateMember)
+        );
     }
 
     #[test]

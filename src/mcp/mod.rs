@@ -22,10 +22,13 @@ pub(crate) mod walk;
 
 pub use arguments::call_arguments;
 pub use capabilities::{Capability, ClientCapabilities};
-pub use classify::{Call, CallContext, Target, classify};
+pub use classify::{Call, CallContext, Retry, Target, classify};
 pub use error_reply::{ErrorCode, ProtocolError, RpcError};
 pub use headers::{HeaderProblem, McpHeaders};
-pub use message::{Body, Member, Message, Meta, Params, Reference, RequestId, Subscriptions};
+pub use message::{
+    APPROVAL_INPUT, Body, InputAction, InputResponse, InputResponses, Member, Message, Meta, Params, Reference,
+    RequestId, Subscriptions,
+};
 pub use method::{Kind, Method};
 pub use outbound::{
     Caching, ClientFeature, ListKind, Listed, Reviewed, ServerMessage, Shown, Unreadable, View, review,

@@ -11,7 +11,10 @@ use serde::Deserializer;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::message::{META_CAPABILITIES, META_PURPOSE, META_TRACEPARENT, META_VERSION};
+use super::message::{
+    APPROVAL_INPUT, InputAction, InputResponse, InputResponses, META_CAPABILITIES, META_PURPOSE, META_TRACEPARENT,
+    META_VERSION,
+};
 use super::{Body, Capability, ClientCapabilities, Member, Message, Meta, Params, Reference, RequestId, Subscriptions};
 use crate::json::{self, Checked, Defect, Key, Members, Text};
 use crate::limits;
@@ -108,11 +111,11 @@ impl<'de> ProtocolObject<'de> for Params<'de> {
         "ref",
         "notifications",
         "_meta",
+        "inputResponses",
+        "requestState",
         // Read by the upstream only, but part of what is authorised.
         "arguments",
         "cursor",
-        "inputResponses",
-        "requestState",
         "task",
     ];
 
@@ -126,6 +129,8 @@ impl<'de> ProtocolObject<'de> for Params<'de> {
             "ref" => self.reference = members.next_value_seed(Object::new(depth))?,
             "notifications" => self.subscriptions = members.next_value_seed(Object::new(depth))?,
             "_meta" => self.meta = members.next_value_seed(Object::new(depth))?,
+            "inputResponses" => self.input_responses = members.next_value_seed(Object::new(depth))?,
+            "requestState" => self.request_state = members.next_value_seed(Str { depth })?,
             _ => members.next_value_seed(Checked::to_depth(depth))?,
         }
         Ok(())
@@ -167,11 +172,29 @@ impl<'de> ProtocolObject<'de> for Meta<'de> {
         } else if name == META_PURPOSE {
             self.purpose = members.next_value_seed(Str { depth })?;
         } else {
-            self.client_capabilities = match members.next_value_seed(Object::<Opaque>::new(depth))? {
-                Member::Valid(Opaque) => Member::Valid(()),
-                Member::Absent | Member::Malformed => Member::Malformed,
-            };
+            self.client_capabilities = members.next_value_seed(Object::new(depth))?;
         }
+        Ok(())
+    }
+}
+
+impl<'de> ProtocolObject<'de> for InputResponses {
+    const MEMBERS: &'static [&'static str] = &[APPROVAL_INPUT];
+
+    fn read<A: MapAccess<'de>>(&mut self, _: &str, members: &mut A, depth: usize) -> Result<(), A::Error> {
+        self.approval = members.next_value_seed(Object::new(depth))?;
+        Ok(())
+    }
+}
+
+impl<'de> ProtocolObject<'de> for InputResponse {
+    const MEMBERS: &'static [&'static str] = &["action"];
+
+    fn read<A: MapAccess<'de>>(&mut self, _: &str, members: &mut A, depth: usize) -> Result<(), A::Error> {
+        self.action = match members.next_value_seed(Str { depth })? {
+            Member::Valid(name) => InputAction::parse(&name).map_or(Member::Malformed, Member::Valid),
+            Member::Absent | Member::Malformed => Member::Malformed,
+        };
         Ok(())
     }
 }

@@ -180,32 +180,32 @@ impl<'a> Walker<'a> {
 
 /// Changes of a text, each at its place.
 #[derive(Debug, Default)]
-pub(super) struct Edits(Vec<(Range<usize>, String)>);
+pub(crate) struct Edits(Vec<(Range<usize>, String)>);
 
 impl Edits {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// How many there are, for [`Self::undo_to`].
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.0.len()
     }
 
     /// Forgets those that came after the first `count`.
-    pub(super) fn undo_to(&mut self, count: usize) {
+    pub(crate) fn undo_to(&mut self, count: usize) {
         self.0.truncate(count);
     }
 
-    pub(super) fn replace(&mut self, span: Range<usize>, text: String) {
+    pub(crate) fn replace(&mut self, span: Range<usize>, text: String) {
         self.0.push((span, text));
     }
 
-    pub(super) fn insert(&mut self, at: usize, text: String) {
+    pub(crate) fn insert(&mut self, at: usize, text: String) {
         self.replace(at..at, text);
     }
 
-    pub(super) fn cut(&mut self, span: Range<usize>) {
+    pub(crate) fn cut(&mut self, span: Range<usize>) {
         match self.0.last_mut() {
             _ if span.is_empty() => {}
             Some((last, text)) if last.end == span.start && last.start < last.end && text.is_empty() => {
@@ -219,7 +219,7 @@ impl Edits {
     ///
     /// # Errors
     /// When two of them concern the same bytes.
-    pub(super) fn apply(mut self, bytes: &[u8]) -> Result<Vec<u8>, Unreadable> {
+    pub(crate) fn apply(mut self, bytes: &[u8]) -> Result<Vec<u8>, Unreadable> {
         self.0.sort_by_key(|(span, _)| span.start);
         let added: usize = self.0.iter().map(|(_, text)| text.len()).sum();
         let mut out = Vec::with_capacity(bytes.len().saturating_add(added));
@@ -236,14 +236,14 @@ impl Edits {
 
 /// Goes through the elements of one array, or the members of one object, and cuts some out with their commas.
 #[derive(Debug, Default)]
-pub(super) struct Sieve {
+pub(crate) struct Sieve {
     any_kept: bool,
     last_end: Option<usize>,
 }
 
 impl Sieve {
     /// The next one is at `span`.
-    pub(super) fn take(&mut self, span: Range<usize>, is_kept: bool, edits: &mut Edits) {
+    pub(crate) fn take(&mut self, span: Range<usize>, is_kept: bool, edits: &mut Edits) {
         let last_end = self.last_end.replace(span.end).unwrap_or(span.start);
         if !is_kept {
             edits.cut(last_end..span.end);
@@ -252,7 +252,7 @@ impl Sieve {
         }
     }
 
-    pub(super) const fn any_kept(&self) -> bool {
+    pub(crate) const fn any_kept(&self) -> bool {
         self.any_kept
     }
 }

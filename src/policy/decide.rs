@@ -1,10 +1,12 @@
 //! The decision function.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::condition::{Condition, Inputs, Known};
-use super::{Denial, Effort, Rule, RuleSet, StepUp};
+use super::{Denial, Effort, Gate, ObtainApproval, Rule, RuleSet, StepUp};
 use crate::identity::{Definitions, Directory, Failure, Peer, Principal, Revoked, Side, Why};
 use crate::json;
 use crate::mcp::{Call, Target};
@@ -46,6 +48,8 @@ pub struct Permit(());
 pub enum Decision {
     /// Every message of the request is allowed.
     Permit(Permit),
+    /// Its only message is allowed once people have approved it.
+    Oblige(ObtainApproval),
     /// One is not; no message of the request may pass.
     Deny {
         /// Its place in [`AccessRequest::calls`].
@@ -62,6 +66,8 @@ pub struct Duties {
     pub step_up: Option<StepUp>,
     /// Get an approval.
     pub approval: Approval,
+    /// What asks for the approval, where it is required.
+    pub gates: Vec<Arc<Gate>>,
 }
 
 /// Whether a person must approve a call.
@@ -94,7 +100,8 @@ enum Settled {
     Triggers,
 }
 
-/// Decides a request: permitted only if each of its messages is.
+/// Decides a request: permitted only if each of its messages is. One that needs an approval must come alone, as it may have
+/// to come again.
 pub fn decide(rules: &RuleSet, directory: &Directory, request: AccessRequest<'_>) -> Decision {
     let AccessRequest { subject, calls, arguments } = request;
     let objections = standing(directory, subject);
@@ -106,9 +113,15 @@ pub fn decide(rules: &RuleSet, directory: &Directory, request: AccessRequest<'_>
         let read = || arguments(index);
         let arguments = Arguments::Known(&read);
         let check = Check { rules, directory, subject, objections: &objections, arguments, effort: &effort };
-        if let Err(denial) = check.target(&call.target).and_then(discharge) {
-            return Decision::Deny { call: index, denial };
+        let gates = match check.target(&call.target).and_then(|duties| open_gates(rules, duties)) {
+            Ok(gates) if gates.is_empty() => continue,
+            Ok(gates) => gates,
+            Err(denial) => return Decision::Deny { call: index, denial },
+        };
+        if calls.len() > 1 {
+            return Decision::Deny { call: index, denial: Denial::ApprovalInBatch };
         }
+        return Decision::Oblige(ObtainApproval::new(gates, Permit(())));
     }
     Decision::Permit(Permit(()))
 }
@@ -141,12 +154,14 @@ pub fn prospect(
     check.target(target)
 }
 
-/// A duty that is still open denies.
-fn discharge(duties: Duties) -> Result<(), Denial> {
+/// The gates that a call has still to pass. Any other duty that is open denies, and so does a gate where nobody can be
+/// asked.
+fn open_gates(rules: &RuleSet, duties: Duties) -> Result<Vec<Arc<Gate>>, Denial> {
     match duties {
         Duties { step_up: Some(step_up), .. } => Err(Denial::InsufficientAuthentication(step_up)),
-        Duties { step_up: None, approval: Approval::Possible | Approval::Required } => Err(Denial::ApprovalUnavailable),
-        Duties { step_up: None, approval: Approval::None } => Ok(()),
+        Duties { approval: Approval::None, .. } => Ok(Vec::new()),
+        Duties { approval: Approval::Required, gates, .. } if rules.has_approvers && !gates.is_empty() => Ok(gates),
+        Duties { approval: Approval::Possible | Approval::Required, .. } => Err(Denial::ApprovalUnavailable),
     }
 }
 
@@ -222,12 +237,19 @@ impl Check<'_> {
             return Err(Denial::InsufficientScope { required, missing: self.missing(rule) });
         }
         let is_met = |step_up: &&StepUp| step_up.is_met(principal.token().attributes(), now);
-        let is_gated_by_agent =
-            principal.agent(self.directory).is_some_and(|agent| !agent.approval.is_disjoint(&rule.scopes));
-        Ok(Duties {
-            step_up: rule.authentication.as_ref().filter(|step_up| !is_met(step_up)).cloned(),
-            approval: if is_gated_by_agent { Approval::Required } else { approval },
-        })
+        let step_up = rule.authentication.as_ref().filter(|step_up| !is_met(step_up)).cloned();
+        let gates = self.gates(rule, approval);
+        let approval = if gates.is_empty() { approval } else { Approval::Required };
+        Ok(Duties { step_up, approval, gates })
+    }
+
+    /// The gates that catch a call for certain; `approval` is what the rule itself says.
+    fn gates(&self, rule: &Rule, approval: Approval) -> Vec<Arc<Gate>> {
+        let of_rule = rule.approval.as_ref().filter(|_| approval == Approval::Required).map(|approval| &approval.gate);
+        let agent = self.subject.principal.agent(self.directory).and_then(|agent| agent.approval.as_ref());
+        let of_agent =
+            agent.filter(|approval| !approval.scopes.is_disjoint(&rule.scopes)).map(|approval| &approval.gate);
+        of_rule.into_iter().chain(of_agent).chain(&rule.risk_gates).map(Arc::clone).collect()
     }
 
     /// Every side but the token must allow it. If one does not, the token's lack is listed too, but getting more
@@ -323,7 +345,10 @@ impl Check<'_> {
 
 impl Duties {
     /// The duties of two targets in one call.
-    fn and(self, other: Self) -> Self {
-        Self { step_up: self.step_up.or(other.step_up), approval: self.approval.max(other.approval) }
+    fn and(mut self, other: Self) -> Self {
+        let is_new = |gate: &Arc<Gate>| !self.gates.iter().any(|known| Arc::ptr_eq(known, gate));
+        let more: Vec<_> = other.gates.into_iter().filter(is_new).collect();
+        self.gates.extend(more);
+        Self { step_up: self.step_up.or(other.step_up), approval: self.approval.max(other.approval), gates: self.gates }
     }
 }

@@ -35,6 +35,8 @@ pub enum Denial {
     InsufficientAuthentication(StepUp),
     /// A person must approve the call, and nobody can be asked.
     ApprovalUnavailable,
+    /// A person must approve the call, which must therefore not be part of a batch.
+    ApprovalInBatch,
 }
 
 impl Denial {
@@ -51,6 +53,7 @@ impl Denial {
             Self::InsufficientScope { .. } => "insufficient_scope",
             Self::InsufficientAuthentication(_) => "insufficient_user_authentication",
             Self::ApprovalUnavailable => "approval_unavailable",
+            Self::ApprovalInBatch => "approval_in_batch",
         }
     }
 

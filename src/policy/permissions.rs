@@ -144,7 +144,8 @@ fn needs(rules: &RuleSet, directory: &Directory, denial: &Denial) -> Vec<Value> 
         | Denial::OtherTenant
         | Denial::Condition
         | Denial::InsufficientAuthentication(_)
-        | Denial::ApprovalUnavailable => vec![json!({"reason": denial.reason()})],
+        | Denial::ApprovalUnavailable
+        | Denial::ApprovalInBatch => vec![json!({"reason": denial.reason()})],
     }
 }
 

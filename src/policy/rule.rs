@@ -1,6 +1,7 @@
 //! Rules: what a policy asks for its targets.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::jwt::Attributes;
 use crate::limits;
@@ -9,9 +10,9 @@ use crate::oauth::{ScopeCatalogue, ScopeSet};
 use crate::pattern::{Match, Pattern, PatternMap};
 use crate::units::{Seconds, UnixSeconds};
 
-use super::Denial;
 use super::condition::Condition;
 use super::plain_uri::is_plain;
+use super::{Denial, Gate};
 
 /// What a policy asks of a caller for the targets of one rule.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +29,8 @@ pub struct Rule {
     pub authentication: Option<StepUp>,
     /// Which calls a person must approve.
     pub approval: Option<ApprovalRule>,
+    /// Gates of the risks of its scopes.
+    pub risk_gates: Vec<Arc<Gate>>,
     /// JSON Pointer (RFC 6901) to the argument that must be the caller's tenant.
     pub tenant_argument: Option<String>,
 }
@@ -45,6 +48,8 @@ impl Rule {
 pub struct ApprovalRule {
     /// The calls for which this holds; `None` for all.
     pub when: Option<Condition>,
+    /// Who must approve them.
+    pub gate: Arc<Gate>,
 }
 
 /// A level of authentication that a rule asks for (RFC 9470).
@@ -83,6 +88,8 @@ pub struct RuleSet {
     pub tenants: BTreeMap<String, Targets>,
     /// The declared scopes.
     pub scopes: ScopeCatalogue,
+    /// Whether there is anybody to ask for approvals. Without, what needs one is denied.
+    pub has_approvers: bool,
 }
 
 /// Rules by what they are about.

@@ -50,6 +50,6 @@ impl From<Owner<'_>> for Binding {
 }
 
 /// The length in front of a part, without which two lists of parts could have the same bytes.
-pub(super) const fn length(part: &[u8]) -> [u8; 8] {
+pub(crate) const fn length(part: &[u8]) -> [u8; 8] {
     (part.len() as u64).to_be_bytes()
 }

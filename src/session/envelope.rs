@@ -15,6 +15,7 @@ use crate::units::UnixSeconds;
 pub(super) enum Kind {
     Session,
     Task,
+    Approval,
 }
 
 impl Kind {
@@ -23,7 +24,21 @@ impl Kind {
         match self {
             Self::Session => "tg1",
             Self::Task => "tgt1",
+            Self::Approval => "tga1",
         }
+    }
+
+    /// How long a whole envelope may be.
+    const fn most_bytes(self) -> usize {
+        match self {
+            Self::Session | Self::Task => limits::MAX_SEALED_BYTES,
+            Self::Approval => limits::MAX_APPROVAL_STATE_BYTES,
+        }
+    }
+
+    /// Whether `text` begins as an envelope of this kind does. That says nothing about whether it opens.
+    pub(super) fn begins(self, text: &str) -> bool {
+        text.strip_prefix(self.mark()).is_some_and(|rest| rest.starts_with('.'))
     }
 }
 
@@ -72,7 +87,7 @@ fn authenticate(key: &NamedKey, kind: Kind, payload: &[u8], binding: &Binding) -
 
 /// Key id, payload and MAC. One text for each envelope: the decoder takes neither padding nor stray bits.
 fn parse(kind: Kind, text: &str) -> Option<(&str, Vec<u8>, [u8; 32])> {
-    if text.len() > limits::MAX_SEALED_BYTES {
+    if text.len() > kind.most_bytes() {
         return None;
     }
     let mut parts = text.split('.');

@@ -1,4 +1,4 @@
-//! Identifiers of the upstream, sealed for one caller.
+//! Identifiers of the upstream, and the state of approvals, sealed for one caller.
 //!
 //! A session identifier is no credential, and whoever learns one must not get into the session with it (MCP 2025-11-25,
 //! security best practices, session hijacking). The gateway keeps no table of who owns what: the client gets the
@@ -8,6 +8,7 @@
 //! ```text
 //! tg1.<key id>.<payload>.<mac>      a session        both parts in base64url without padding
 //! tgt1.<key id>.<payload>.<mac>     a task
+//! tga1.<key id>.<payload>.<mac>     where a call that waits for an approval stands (`requestState`)
 //!
 //! mac = HMAC-SHA-256(key, frame(mark) frame(key id) frame(binding) frame(payload))
 //! binding = SHA-256(frame(resource) frame(issuer) frame(subject) optional(client) optional(tenant))
@@ -16,12 +17,15 @@
 //!
 //! The payload is not secret: it holds what the client may know.
 
+mod approval;
 mod binding;
 mod envelope;
 mod identifier;
 mod keys;
 mod task;
 
+pub use approval::ApprovalState;
+pub(crate) use binding::length;
 pub use binding::{Binding, Owner};
 pub use identifier::Session;
 pub use keys::SessionKeys;
@@ -39,7 +43,8 @@ pub enum SealError {
     /// Changed on the way, or sealed for another caller or resource: the two cannot be told apart.
     #[error("not sealed for this caller")]
     NotForCaller,
-    /// Sealed too long ago, or by a clock that is ahead by more than [`crate::limits::CLOCK_SKEW`].
+    /// Sealed too long ago, or for a shorter time, or by a clock that is ahead by more than
+    /// [`crate::limits::CLOCK_SKEW`].
     #[error("sealed too long ago")]
     Expired,
 }
@@ -50,7 +55,8 @@ pub enum Unsealable {
     /// The gateway has no key.
     #[error("no session key")]
     NoKey,
-    /// The identifier is empty, too long, or not of the characters that MCP allows.
+    /// The identifier is empty, too long, or not of the characters that MCP allows; or the upstream's state is too long,
+    /// or could be taken for the gateway's.
     #[error("not an identifier that MCP allows, or too long")]
     Identifier,
 }

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::approval::{ApprovalId, BindingDigest};
 use crate::keys::{KeyProblem, NamedKey};
 use crate::limits;
 use crate::mcp::{Capability, ClientCapabilities, Revision};
@@ -245,6 +246,116 @@ fn a_task_is_bound_like_a_session_and_is_none() {
     assert_eq!(keys.open_task(&disguised, &binding, NOW), Err(SealError::NotForCaller));
 }
 
+fn approval() -> ApprovalState {
+    ApprovalState {
+        service: 1,
+        step: 2,
+        binding: BindingDigest::new([7; 32]),
+        expires_at: NOW.plus(Seconds::new(600)),
+        id: ApprovalId::parse("Zm9vYmFyYmF6cXV4-_0123").unwrap(),
+        upstream_state: Some("étape 1".to_owned()),
+    }
+}
+
+#[test]
+fn an_approval_is_bound_like_a_session_and_is_none() {
+    let keys = one_key();
+    let binding: Binding = ALICE.into();
+    let without = ApprovalState { upstream_state: None, ..approval() };
+    let empty = ApprovalState { upstream_state: Some(String::new()), ..approval() };
+    for state in [approval(), without, empty] {
+        let text = keys.seal_approval(&state, &binding, NOW).unwrap();
+        assert!(SessionKeys::is_approval_state(&text));
+        assert_eq!(keys.open_approval(&text, &binding, NOW), Ok(state));
+    }
+    let text = keys.seal_approval(&approval(), &binding, NOW).unwrap();
+    for other in others() {
+        assert_eq!(keys.open_approval(&text, &other.into(), NOW), Err(SealError::NotForCaller), "{other:?}");
+    }
+    // None opens as another, not even with the other's mark.
+    assert_eq!(keys.open(&text, &binding, NOW), Err(SealError::Malformed));
+    assert_eq!(keys.open_task(&text, &binding, NOW), Err(SealError::Malformed));
+    let disguised = text.replacen("tga1.", "tgt1.", 1);
+    assert_eq!(keys.open_task(&disguised, &binding, NOW), Err(SealError::NotForCaller));
+    for other in [sealed(), keys.seal_task(&task(), &binding, NOW).unwrap()] {
+        assert!(!SessionKeys::is_approval_state(&other));
+        assert_eq!(keys.open_approval(&other, &binding, NOW), Err(SealError::Malformed));
+        let (_, rest) = other.split_once('.').unwrap();
+        let disguised = format!("tga1.{rest}");
+        assert_eq!(keys.open_approval(&disguised, &binding, NOW), Err(SealError::NotForCaller));
+    }
+}
+
+#[test]
+fn an_approval_expires_by_itself_and_with_its_seal() {
+    let binding: Binding = ALICE.into();
+    let text = one_key().seal_approval(&approval(), &binding, NOW).unwrap();
+    let at = |seconds| one_key().open_approval(&text, &binding, NOW.plus(Seconds::new(seconds)));
+    assert!(at(600).is_ok());
+    assert_eq!(at(601), Err(SealError::Expired));
+    let long = ApprovalState { expires_at: UnixSeconds::new(u64::MAX), ..approval() };
+    let text = one_key().seal_approval(&long, &binding, NOW).unwrap();
+    assert!(one_key().open_approval(&text, &binding, NOW.plus(DAY)).is_ok());
+    assert_eq!(one_key().open_approval(&text, &binding, NOW.plus(DAY).plus(Seconds::new(1))), Err(SealError::Expired));
+}
+
+#[test]
+fn approvals_survive_the_replacement_of_a_key() {
+    let (old, new) = (key("old", 1), key("new", 2));
+    let binding: Binding = ALICE.into();
+    let text = keys(std::slice::from_ref(&old)).seal_approval(&approval(), &binding, NOW).unwrap();
+    assert_eq!(keys(&[new.clone(), old]).open_approval(&text, &binding, NOW), Ok(approval()));
+    assert_eq!(keys(&[new]).open_approval(&text, &binding, NOW), Err(SealError::UnknownKey));
+    assert_eq!(keys(&[]).seal_approval(&approval(), &binding, NOW), Err(Unsealable::NoKey));
+}
+
+#[test]
+fn an_approval_carries_a_long_state_but_not_its_own_kind() {
+    let keys = keys(&[key(&"i".repeat(limits::MAX_KEY_ID_BYTES), 1)]);
+    let binding: Binding = ALICE.into();
+    let carrying = |state: String| ApprovalState { upstream_state: Some(state), ..approval() };
+    let longest = ApprovalState {
+        id: ApprovalId::parse(&"x".repeat(limits::MAX_APPROVAL_ID_BYTES)).unwrap(),
+        ..carrying("s".repeat(limits::MAX_UPSTREAM_STATE_BYTES))
+    };
+    let text = keys.seal_approval(&longest, &binding, NOW).unwrap();
+    assert!(text.len() <= limits::MAX_APPROVAL_STATE_BYTES, "{}", text.len());
+    assert!(text.bytes().all(|byte| (0x21..=0x7e).contains(&byte)));
+    assert_eq!(keys.open_approval(&text, &binding, NOW), Ok(longest));
+    for state in [format!("x{}", "s".repeat(limits::MAX_UPSTREAM_STATE_BYTES)), "tga1.".to_owned(), text] {
+        assert_eq!(keys.seal_approval(&carrying(state), &binding, NOW), Err(Unsealable::Identifier));
+    }
+    let too_long = format!("tga1.k1.{}.{}", "A".repeat(limits::MAX_APPROVAL_STATE_BYTES), "A".repeat(43));
+    assert_eq!(keys.open_approval(&too_long, &binding, NOW), Err(SealError::Malformed));
+}
+
+#[test]
+fn an_approval_of_another_form_is_malformed() {
+    let binding: Binding = ALICE.into();
+    let head = [&[0, 0][..], &[7; 32], &NOW.get().to_be_bytes()].concat();
+    let contents: [&[u8]; 10] = [
+        b"",
+        b"\0",
+        b"\x01i",
+        b"\0\0",
+        b"\x01i\x02s",
+        b"\x01i\0s",
+        b"\x01/\0",
+        b"\x01i\x01\xff",
+        b"\x02i\0",
+        b"\xffi\0",
+    ];
+    for rest in contents {
+        let content = [&head, rest].concat();
+        let text = one_key().enclose(envelope::Kind::Approval, &content, &binding, NOW).unwrap();
+        assert_eq!(one_key().open_approval(&text, &binding, NOW), Err(SealError::Malformed), "{rest:?}");
+    }
+    for length in 0..head.len() {
+        let text = one_key().enclose(envelope::Kind::Approval, &head[..length], &binding, NOW).unwrap();
+        assert_eq!(one_key().open_approval(&text, &binding, NOW), Err(SealError::Malformed), "{length}");
+    }
+}
+
 #[test]
 fn keys_have_a_least_length_and_names_of_their_own() {
     assert_eq!(NamedKey::new("k1", &[1; 31]), Err(KeyProblem::TooShort));
@@ -290,6 +401,21 @@ proptest! {
         };
         prop_assume!(changed != text);
         prop_assert!(open(&changed, ALICE).is_err(), "{changed}");
+    }
+
+    #[test]
+    fn no_change_opens_an_approval(place in any::<prop::sample::Index>(), other in "[ -~]", how in 0..4) {
+        let binding: Binding = ALICE.into();
+        let text = one_key().seal_approval(&approval(), &binding, NOW).unwrap();
+        let at = place.index(text.len());
+        let changed = match how {
+            0 => format!("{}{other}{}", &text[..at], &text[at + 1..]),
+            1 => format!("{}{}", &text[..at], &text[at + 1..]),
+            2 => text[..at].to_owned(),
+            _ => format!("{}{other}{}", &text[..at], &text[at..]),
+        };
+        prop_assume!(changed != text);
+        prop_assert!(one_key().open_approval(&changed, &binding, NOW).is_err(), "{}", changed);
     }
 
     #[test]

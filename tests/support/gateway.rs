@@ -3,7 +3,9 @@
 use serde_json::{Map, Value, json};
 use toolgate::audit::Salt;
 use toolgate::config::CompiledPolicy;
-use toolgate::exchange::{Command, DecisionId, Event, Exchange, Flow, HeaderEdits, Surroundings, Verdict};
+use toolgate::exchange::{
+    Circuits, Command, DecisionId, Event, Exchange, Flow, HeaderEdits, HeldRequests, Surroundings, Verdict,
+};
 use toolgate::http::{HeaderList, LocalReply};
 use toolgate::identity::{Definitions, Peer, Principal, RevocationFeed};
 use toolgate::jwt::{KeyRing, PureRust, TokenCache};
@@ -64,6 +66,8 @@ pub(crate) struct Gateway {
     pub(crate) tokens: TokenCache<Principal>,
     pub(crate) definitions: Definitions,
     pub(crate) revoked: Option<RevocationFeed>,
+    pub(crate) circuits: Circuits,
+    pub(crate) held: HeldRequests,
     pub(crate) peer: Peer,
     pub(crate) now: UnixSeconds,
 }
@@ -74,7 +78,9 @@ impl Gateway {
         let keys = KeyRing::new(policy.key_sources.iter().map(|(source, _)| source.clone()));
         let (tokens, definitions) = (TokenCache::new(), policy.directory.pinned_definitions());
         let revoked = policy.revocations.as_ref().map(|source| RevocationFeed::new(source.refresh, source.max_stale));
-        Self { policy, keys, tokens, definitions, revoked, peer: Peer::default(), now: UnixSeconds::new(NOW) }
+        let circuits = Circuits::new(policy.approval.as_ref().map_or(0, |approval| approval.services.len()));
+        let (held, peer, now) = (HeldRequests::default(), Peer::default(), UnixSeconds::new(NOW));
+        Self { policy, keys, tokens, definitions, revoked, circuits, held, peer, now }
     }
 
     pub(crate) fn begin(&mut self) -> Run<'_> {
@@ -104,9 +110,10 @@ pub(crate) struct Run<'g> {
 
 impl Run<'_> {
     pub(crate) fn handle(&mut self, event: Event<'_>) -> (Flow, Vec<Command>) {
-        let Gateway { policy, keys, tokens, definitions, revoked, now, .. } = &mut *self.gateway;
-        let (verifier, revoked, now) = (&PureRust, revoked.as_ref(), *now);
-        let mut surroundings = Surroundings { policy, keys, tokens, definitions, revoked, verifier, now };
+        let Gateway { policy, keys, tokens, definitions, revoked, circuits, held, now, .. } = &mut *self.gateway;
+        let (verifier, revoked, held, now) = (&PureRust, revoked.as_ref(), *held, *now);
+        let mut surroundings =
+            Surroundings { policy, keys, tokens, definitions, revoked, circuits, held, verifier, now };
         let mut commands = Vec::new();
         let flow = self.exchange.handle(event, &mut surroundings, &mut commands);
         (flow, commands)
@@ -149,7 +156,10 @@ impl Outcome {
                 | Command::UpstreamRefused
                 | Command::UpstreamUnusable { .. }
                 | Command::ReplaceResponseBody(_)
-                | Command::WatchAnswer(_)
+                | Command::CallService(_)
+                | Command::ReplaceRequestBody(_)
+                | Command::CountApproval(_)
+                | Command::Watch(_)
                 | Command::CutOff { .. }
                 | Command::Withheld { .. } => {}
             }

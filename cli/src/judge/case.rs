@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use toolgate::config::CompiledPolicy;
 use toolgate::identity::{Client, Definitions, Peer, Principal, Revoked, Source};
 use toolgate::jwt::{IssuerIndex, RecordedToken};
-use toolgate::mcp::{Call, CallContext, ClientCapabilities, Revision};
+use toolgate::mcp::{Call, CallContext, ClientCapabilities, Retry, Revision};
 use toolgate::pattern::Pattern;
 use toolgate::policy::{AccessRequest, Approval, Decision, Denial, Duties, Effort, Subject, decide, prospect};
 
@@ -86,10 +86,12 @@ impl<'a> Case<'a> {
             id: None,
             capabilities: ClientCapabilities::default(),
             context: CallContext::default(),
+            retry: Retry::default(),
         };
         let request = AccessRequest { subject: bearer.subject(self), calls: &[call], arguments: &|_| None };
         match decide(&rules, &self.policy.directory, request) {
             Decision::Permit(_) => Ok(()),
+            Decision::Oblige(_) => Err(Denial::ApprovalUnavailable),
             Decision::Deny { denial, .. } => Err(denial),
         }
     }
@@ -127,8 +129,8 @@ impl<'a> Case<'a> {
 fn open_duty(duties: Duties) -> Result<(), Denial> {
     match duties {
         Duties { step_up: Some(step_up), .. } => Err(Denial::InsufficientAuthentication(step_up)),
-        Duties { step_up: None, approval: Approval::Required } => Err(Denial::ApprovalUnavailable),
-        Duties { step_up: None, approval: Approval::None | Approval::Possible } => Ok(()),
+        Duties { approval: Approval::Required, .. } => Err(Denial::ApprovalUnavailable),
+        Duties { approval: Approval::None | Approval::Possible, .. } => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use toolgate::policy::{ApprovalRule, Condition, Rule, RuleSet};
+use toolgate::policy::{Condition, Rule, RuleSet};
 
 use super::Unknown;
 
@@ -81,10 +81,12 @@ fn settle(rule: &mut Rule, hidden: &BTreeSet<Unknown>, against: &BTreeSet<Unknow
             Some(Fate::Denies) => is_denied = true,
         }
     }
-    match rule.approval.as_ref().and_then(|approval| approval.when.as_ref()).map(fate) {
-        None | Some(Fate::Stays) => {}
-        Some(Fate::Favours) => rule.approval = None,
-        Some(Fate::Denies) => rule.approval = Some(ApprovalRule { when: None }),
+    if let Some(approval) = &mut rule.approval {
+        match approval.when.as_ref().map(fate) {
+            None | Some(Fate::Stays) => {}
+            Some(Fate::Favours) => rule.approval = None,
+            Some(Fate::Denies) => approval.when = None,
+        }
     }
     // Against the caller, the argument is missing.
     if hidden.contains(&Unknown::Arguments) && !against.contains(&Unknown::Arguments) {

@@ -1,0 +1,134 @@
+//! One gated call: what is asked, and what is made of the answer.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use serde_json::value::RawValue;
+
+use super::reply::{self, ReplyTo};
+use super::{Application, Approved, Continuation, creation};
+use crate::approval::{Asker, BindingDigest, Reason, Round, without_own_fields as cut};
+use crate::config::CompiledPolicy;
+use crate::exchange::account::Account;
+use crate::exchange::answer::{self, Answer};
+use crate::exchange::{Surroundings, session};
+use crate::identity::Principal;
+use crate::mcp::{Call, ClientCapabilities, Member};
+use crate::policy::{ObtainApproval, Permit};
+use crate::session::ApprovalState;
+use crate::units::UnixSeconds;
+
+/// A call that needs an approval, alone in its request.
+pub(in crate::exchange) struct Case<'a> {
+    pub(in crate::exchange) call: &'a Call<'a>,
+    pub(in crate::exchange) arguments: Option<&'a RawValue>,
+    pub(in crate::exchange) bytes: &'a [u8],
+    pub(in crate::exchange) principal: &'a Rc<Principal>,
+    /// What the client declared when its session began, if it has one.
+    pub(in crate::exchange) capabilities: Option<ClientCapabilities>,
+}
+
+impl Case<'_> {
+    /// What people are to be asked.
+    ///
+    /// # Errors
+    /// The refusal, when what the client brings back is not what it was given.
+    pub(in crate::exchange) fn apply(
+        &self,
+        account: &Account,
+        obligation: ObtainApproval,
+        policy: &CompiledPolicy,
+        now: UnixSeconds,
+    ) -> Result<Application, Answer> {
+        let reply_to = ReplyTo::new(self.call, self.capabilities);
+        let earlier = own_state(self.call, self.principal, policy, now)
+            .map_err(|()| reply::refused(&reply_to, account.id, Reason::StateInvalid, None))?;
+        let round =
+            if earlier.as_ref().is_some_and(|state| state.step > 0) { Round::Continuation } else { Round::First };
+        let binding = self.binding(policy, round)?;
+        Ok(Application {
+            creation: creation::creation(account, self, &obligation, &binding, policy),
+            principal: Rc::clone(self.principal),
+            bytes: self.bytes.len(),
+            action: self.call.retry.action,
+            obligation,
+            binding,
+            round,
+            earlier,
+            reply_to,
+        })
+    }
+
+    /// Exchanges the approval of this very call for its permit.
+    ///
+    /// # Errors
+    /// The refusal, should it be the approval of another one.
+    pub(in crate::exchange) fn settle(
+        &self,
+        account: &Account,
+        obligation: ObtainApproval,
+        approved: Approved,
+        policy: &CompiledPolicy,
+    ) -> Result<(Permit, Continuation), Answer> {
+        let Approved { grant, binding, round, continuation } = approved;
+        if self.binding(policy, round)? != binding {
+            let reply_to = ReplyTo::new(self.call, self.capabilities);
+            return Err(reply::refused(&reply_to, account.id, Reason::Mismatch, None));
+        }
+        Ok((obligation.discharge(grant), continuation))
+    }
+
+    fn binding(&self, policy: &CompiledPolicy, round: Round) -> Result<BindingDigest, Answer> {
+        let token = self.principal.token();
+        let asker = Asker {
+            resource: policy.resource.as_str(),
+            policy: &policy.digest,
+            issuer: token.issuer(),
+            subject: token.subject(),
+            client_id: token.client_id(),
+            agent: self.principal.agent(&policy.directory).map(|agent| agent.name.as_str()),
+            tenant: self.principal.tenant(),
+        };
+        let method = self.call.method.map_or("", crate::mcp::Method::name);
+        BindingDigest::of(&asker, method, self.bytes, round)
+            .map_err(|_| answer::bad_request(400, "The parameters cannot be read in one way only", "ambiguous_json"))
+    }
+}
+
+/// What the client has kept of an earlier answer of the gateway.
+fn own_state(
+    call: &Call<'_>,
+    principal: &Principal,
+    policy: &CompiledPolicy,
+    now: UnixSeconds,
+) -> Result<Option<ApprovalState>, ()> {
+    let Some(text) = &call.retry.state else { return Ok(None) };
+    policy.sessions.open_approval(text, &session::binding(principal, policy), now).map(Some).map_err(|_| ())
+}
+
+/// The body as the upstream is to get it: without what is the gateway's own, and with what is the upstream's in its place.
+/// `None` if there is nothing to change.
+///
+/// # Errors
+/// The refusal, when what the client brings back is not what it was given.
+pub(in crate::exchange) fn without_own_fields(
+    account: &Account,
+    calls: &[Call<'_>],
+    bytes: &[u8],
+    principal: &Principal,
+    surroundings: &Surroundings<'_>,
+) -> Result<Option<Vec<u8>>, Answer> {
+    let is_own = |call: &&Call<'_>| call.retry.state.is_some() || call.retry.action != Member::Absent;
+    let Some(call) = calls.iter().find(is_own) else { return Ok(None) };
+    let refuse = || reply::refused(&ReplyTo::new(call, None), account.id, Reason::StateInvalid, None);
+    if calls.len() > 1 {
+        return Err(refuse());
+    }
+    let state = own_state(call, principal, surroundings.policy, surroundings.now).map_err(|()| refuse())?;
+    let upstream_state = state.as_ref().and_then(|state| state.upstream_state.as_deref());
+    match cut(bytes, upstream_state) {
+        Ok(Cow::Borrowed(_)) => Ok(None),
+        Ok(Cow::Owned(body)) => Ok(Some(body)),
+        Err(_) => Err(refuse()),
+    }
+}

@@ -1,0 +1,497 @@
+//! A call that waits for people.
+//!
+//! ```text
+//! Asking ── created, or found ──► Polling ── approved ──► Using ── signed grant ──► the request is judged again
+//!   │ nobody there: the next service │ held long enough: pending  │ lost: again, with the same nonce
+//!   └────────────────────────────────┴── anything else: denied ───┘
+//! ```
+//!
+//! What the service says is believed in one direction only: nothing but a grant that it signed for this very request
+//! lets the request pass, and that goes through the decision function again, as time has passed. No approval is used up
+//! for a request that could not pass any more.
+
+mod case;
+mod circuit;
+mod continuation;
+mod creation;
+mod reply;
+
+pub use circuit::{Circuits, HeldRequest, HeldRequests};
+
+use std::rc::Rc;
+
+use super::account::Account;
+use super::admit::{self, Head};
+use super::answer::Answer;
+use super::approval_note::ApprovalNote;
+use super::command::{Command, Flow, ServiceCall};
+use super::event::ServiceAnswer;
+use super::{Phase, Surroundings, session};
+use crate::approval::contract::{self, Fault, State, Status};
+use crate::approval::{
+    ApprovalId, BindingDigest, Consumption, DecisionError, Ended, Expected, Grant, Nonce, Reason, Round, Trust,
+    Verdict, verify_grant, verify_verdict,
+};
+use crate::audit::record::ApprovalStatus;
+use crate::config::ApprovalService;
+use crate::identity::Principal;
+use crate::limits;
+use crate::mcp::{InputAction, Member};
+use crate::policy::ObtainApproval;
+use crate::session::ApprovalState;
+use crate::units::{Seconds, UnixSeconds};
+use reply::{Page, ReplyTo};
+
+pub(super) use case::{Case, without_own_fields};
+pub(super) use continuation::Continuation;
+
+/// An approval that was used up for this request.
+#[derive(Debug)]
+pub(super) struct Approved {
+    grant: Grant,
+    binding: BindingDigest,
+    round: Round,
+    continuation: Continuation,
+}
+
+/// What a call asks of people.
+#[derive(Debug)]
+pub(super) struct Application {
+    obligation: ObtainApproval,
+    principal: Rc<Principal>,
+    binding: BindingDigest,
+    round: Round,
+    /// What the client has kept of an earlier answer.
+    earlier: Option<ApprovalState>,
+    /// What became of the page that the client was asked to open, as it says.
+    action: Member<InputAction>,
+    /// What a service is told to ask.
+    creation: Vec<u8>,
+    reply_to: ReplyTo,
+    /// Bytes of the request's body.
+    bytes: usize,
+}
+
+/// A request that is held.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    head: Box<Head>,
+    application: Application,
+    stage: Stage,
+    service: usize,
+    id: Option<ApprovalId>,
+    step: u8,
+    nonce: Nonce,
+    hold_until: UnixSeconds,
+    /// When the approval ends, as the service says; nothing depends on it but how long the client's state is good for.
+    expires_at: UnixSeconds,
+    /// The service has said that people are asked.
+    is_heard: bool,
+    escalated: bool,
+}
+
+/// What the service was asked last.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    /// To ask people.
+    Asking,
+    /// What they say.
+    Polling,
+    /// To use up the approval, this often before.
+    Using { attempts: u32 },
+}
+
+impl Waiting {
+    /// What is held for it.
+    pub(super) const fn held(&self) -> HeldRequest {
+        HeldRequest { bytes: self.application.bytes }
+    }
+}
+
+/// Asks people, or goes on where an earlier request has left off.
+pub(super) fn begin(
+    account: &mut Account,
+    head: Box<Head>,
+    application: Application,
+    surroundings: &mut Surroundings<'_>,
+    commands: &mut Vec<Command>,
+) -> (Phase, Flow) {
+    let Some(policy) = &surroundings.policy.approval else {
+        let answer = reply::refused(&application.reply_to, account.id, Reason::Unavailable, None);
+        return answer.send(account, head.origin.as_deref(), commands);
+    };
+    let now = surroundings.now;
+    account.await_approval(ApprovalNote::new(application.obligation.gates(), now));
+    let nonce = account.nonce();
+    let mut waiting = Box::new(Waiting {
+        hold_until: now.plus(application.obligation.hold()),
+        head,
+        application,
+        stage: Stage::Asking,
+        service: 0,
+        id: None,
+        step: 0,
+        nonce,
+        expires_at: now,
+        is_heard: false,
+        escalated: false,
+    });
+    if let Some(earlier) = waiting.application.earlier.take() {
+        let is_known = usize::from(earlier.service) < policy.services.len();
+        if !is_known || earlier.binding != waiting.application.binding {
+            return waiting.refuse(account, Reason::StateInvalid, now, commands);
+        }
+        waiting.service = usize::from(earlier.service);
+        waiting.step = earlier.step;
+        waiting.stage = if earlier.step == 0 { Stage::Polling } else { Stage::Using { attempts: 0 } };
+        waiting.id = Some(earlier.id);
+    }
+    if let Member::Valid(action @ (InputAction::Decline | InputAction::Cancel)) = waiting.application.action {
+        // To decline is to take the request back. To cancel is to have closed a window: people may still be asked.
+        if let (InputAction::Decline, Some(id)) = (action, &waiting.id) {
+            let body = contract::cancellation(&waiting.application.binding);
+            commands.push(Command::CallService(waiting.last_word(contract::cancel_path(id), body)));
+        }
+        return waiting.refuse(account, Reason::Declined, now, commands);
+    }
+    if !surroundings.held.has_room_for(waiting.held()) {
+        return waiting.refuse(account, Reason::Busy, now, commands);
+    }
+    commands.push(Command::CountApproval("asked"));
+    waiting.call(account, surroundings, commands)
+}
+
+/// The service has answered, or has not.
+pub(super) fn on_answer(
+    account: &mut Account,
+    mut waiting: Box<Waiting>,
+    answer: ServiceAnswer<'_>,
+    surroundings: &mut Surroundings<'_>,
+    commands: &mut Vec<Command>,
+) -> (Phase, Flow) {
+    let now = surroundings.now;
+    if is_failure(answer) {
+        if surroundings.circuits.failed(waiting.service, now) {
+            commands.push(Command::CountApproval("circuit_opened"));
+        }
+        return waiting.without_service(account, failure(answer), surroundings, commands);
+    }
+    surroundings.circuits.succeeded(waiting.service);
+    let ServiceAnswer::Reply { status, body } = answer else {
+        return waiting.refuse(account, failure(answer), now, commands);
+    };
+    match waiting.stage {
+        Stage::Asking | Stage::Polling => match contract::read_state(status, body, &waiting.application.binding) {
+            Ok(state) => waiting.on_state(account, &state, surroundings, commands),
+            // Nothing was asked about that could be unknown.
+            Err(Fault::Unknown) if waiting.stage == Stage::Asking => waiting.refuse(account, Reason::Error, now, commands),
+            Err(fault) => waiting.refuse(account, fault.reason(), now, commands),
+        },
+        Stage::Using { .. } => match contract::read_grant(status, body) {
+            Ok(grant) => waiting.on_grant(account, &grant, surroundings, commands),
+            // Somebody has decided otherwise meanwhile, or time is up: the signed decision says so.
+            Err(Fault::Decided) if waiting.step == 0 => {
+                waiting.stage = Stage::Polling;
+                waiting.hold_until = now;
+                waiting.call(account, surroundings, commands)
+            }
+            Err(fault) => waiting.refuse(account, fault.reason(), now, commands),
+        },
+    }
+}
+
+/// It is time to ask for the approval's use again.
+pub(super) fn on_time_passed(
+    account: &mut Account,
+    waiting: Box<Waiting>,
+    surroundings: &mut Surroundings<'_>,
+    commands: &mut Vec<Command>,
+) -> (Phase, Flow) {
+    match waiting.stage {
+        Stage::Using { attempts } if attempts > 0 => waiting.call(account, surroundings, commands),
+        Stage::Asking | Stage::Polling | Stage::Using { .. } => (Phase::AwaitApproval(waiting), Flow::Hold),
+    }
+}
+
+impl Waiting {
+    /// Asks the service what the stage asks for. What cannot be asked now is answered at once.
+    fn call(
+        self: Box<Self>,
+        account: &mut Account,
+        surroundings: &mut Surroundings<'_>,
+        commands: &mut Vec<Command>,
+    ) -> (Phase, Flow) {
+        if !surroundings.circuits.admits(self.service, surroundings.now) {
+            return self.without_service(account, Reason::CircuitOpen, surroundings, commands);
+        }
+        let service = surroundings.policy.approval.as_ref().and_then(|policy| policy.services.get(self.service));
+        self.note(account, |note| note.service = service.map(|service| service.endpoint.cluster.clone()));
+        let left = self.hold_until.since(surroundings.now).min(limits::MAX_APPROVAL_POLL);
+        let (method, path, body, wait) = match (self.stage, &self.id) {
+            (Stage::Using { .. }, Some(id)) => {
+                let body = contract::consumption(&self.application.binding, &self.nonce, self.step);
+                ("POST", contract::consume_path(id), body, Seconds::default())
+            }
+            (Stage::Polling, Some(id)) => {
+                ("GET", contract::state_path(id, &self.application.binding), Vec::new(), left)
+            }
+            // Whether anybody is there shows soon, however long people take.
+            (_, _) => ("POST", contract::CREATE_PATH.to_owned(), self.application.creation.clone(), Seconds::default()),
+        };
+        let call = ServiceCall { service: self.service, method, path, body, wait, is_last_word: false };
+        commands.push(Command::CallService(call));
+        (Phase::AwaitApproval(self), Flow::Hold)
+    }
+
+    fn last_word(&self, path: String, body: Vec<u8>) -> ServiceCall {
+        ServiceCall { service: self.service, method: "POST", path, body, wait: Seconds::default(), is_last_word: true }
+    }
+
+    /// The service has not answered. An approval that was never asked for may be asked for elsewhere; one that is known
+    /// stays where it is.
+    fn without_service(
+        mut self: Box<Self>,
+        account: &mut Account,
+        reason: Reason,
+        surroundings: &mut Surroundings<'_>,
+        commands: &mut Vec<Command>,
+    ) -> (Phase, Flow) {
+        match self.stage {
+            Stage::Asking => {
+                let services = surroundings.policy.approval.as_ref().map(|policy| policy.services.as_slice());
+                let services = services.unwrap_or_default();
+                let (this, next) = (services.get(self.service), self.service.saturating_add(1));
+                let (Some(this), true) = (this, next < services.len()) else {
+                    return self.refuse(account, reason, surroundings.now, commands);
+                };
+                self.application.creation = creation::escalated(&self.application.creation, &this.endpoint.cluster);
+                self.service = next;
+                self.escalated = true;
+                commands.push(Command::CountApproval("escalated"));
+                self.call(account, surroundings, commands)
+            }
+            // Whether the approval was used up is not known: the same nonce is answered with the same grant.
+            Stage::Using { attempts } if attempts < limits::MAX_CONSUME_ATTEMPTS => {
+                self.stage = Stage::Using { attempts: attempts.saturating_add(1) };
+                commands.push(Command::Watch(surroundings.now));
+                (Phase::AwaitApproval(self), Flow::Hold)
+            }
+            Stage::Using { .. } => self.refuse(account, reason, surroundings.now, commands),
+            // People have been asked, and may still answer.
+            Stage::Polling if self.is_heard => self.pending(account, surroundings, commands),
+            Stage::Polling => self.refuse(account, reason, surroundings.now, commands),
+        }
+    }
+
+    fn on_state(
+        mut self: Box<Self>,
+        account: &mut Account,
+        state: &State,
+        surroundings: &mut Surroundings<'_>,
+        commands: &mut Vec<Command>,
+    ) -> (Phase, Flow) {
+        if self.id.as_ref().is_some_and(|id| *id != state.id) {
+            return self.refuse(account, Reason::Mismatch, surroundings.now, commands);
+        }
+        self.is_heard = true;
+        self.expires_at = state.expires_at;
+        self.escalated |= state.escalated;
+        self.id = Some(state.id.clone());
+        self.note(account, |note| (note.id, note.escalated) = (self.id.clone(), self.escalated));
+        match state.status {
+            Status::Pending if surroundings.now < self.hold_until => {
+                self.stage = Stage::Polling;
+                self.call(account, surroundings, commands)
+            }
+            Status::Pending => self.pending(account, surroundings, commands),
+            Status::Approved => self.make_use(account, surroundings, commands),
+            Status::Consumed => self.refuse(account, Reason::Used, surroundings.now, commands),
+            Status::Rejected | Status::Expired | Status::Cancelled => {
+                let verified = self.trust(surroundings).and_then(|(trust, expected)| {
+                    let decision = state.decision.as_deref().ok_or(Reason::Unsigned)?;
+                    verify_verdict(decision, &trust, &expected, surroundings.now).map_err(DecisionError::reason)
+                });
+                match verified {
+                    Ok(verdict) => {
+                        let Verdict { ended, approvers, escalated, reason: why } = verdict;
+                        self.escalated |= escalated;
+                        let (status, escalated) = (status_of(ended), self.escalated);
+                        self.note(account, |note| {
+                            (note.status, note.escalated, note.approvers) = (status, escalated, approvers);
+                        });
+                        let answer =
+                            reply::decided(&self.application.reply_to, account.id, &state.id, ended, why.as_deref());
+                        self.answer(account, answer, ended.reason(), surroundings.now, commands)
+                    }
+                    Err(reason) => self.refuse(account, reason, surroundings.now, commands),
+                }
+            }
+        }
+    }
+
+    /// Uses up an approval, for a caller who could still make this call.
+    fn make_use(
+        mut self: Box<Self>,
+        account: &mut Account,
+        surroundings: &mut Surroundings<'_>,
+        commands: &mut Vec<Command>,
+    ) -> (Phase, Flow) {
+        if let Err(answer) = admit::identify(account, &self.head.token, surroundings) {
+            return answer.send(account, self.head.origin.as_deref(), commands);
+        }
+        self.stage = Stage::Using { attempts: 0 };
+        self.call(account, surroundings, commands)
+    }
+
+    fn on_grant(
+        self: Box<Self>,
+        account: &mut Account,
+        grant: &str,
+        surroundings: &mut Surroundings<'_>,
+        commands: &mut Vec<Command>,
+    ) -> (Phase, Flow) {
+        let token = self.application.principal.token();
+        let consumption = Consumption { nonce: self.nonce, step: self.step, requester: token.subject() };
+        let verified = self.trust(surroundings).and_then(|(trust, expected)| {
+            verify_grant(grant, &trust, &expected, &consumption, surroundings.now).map_err(DecisionError::reason)
+        });
+        match verified {
+            Ok(grant) => {
+                self.note(account, |note| {
+                    (note.status, note.step) = (ApprovalStatus::Approved, grant.step());
+                    note.approvers = grant.approvers().to_vec();
+                    note.escalated |= grant.escalated();
+                    note.ended(surroundings.now);
+                });
+                commands.push(Command::CountApproval("granted"));
+                let Some(continuation) = self.continuation(surroundings) else {
+                    return self.refuse(account, Reason::Malformed, surroundings.now, commands);
+                };
+                let Self { mut head, application: Application { binding, round, .. }, .. } = *self;
+                head.approved = Some(Approved { grant, binding, round, continuation });
+                (Phase::ExpectBody(head), Flow::Hold)
+            }
+            Err(reason) => self.refuse(account, reason, surroundings.now, commands),
+        }
+    }
+}
+
+impl Waiting {
+    /// The place of the service, as it is kept.
+    fn place(&self) -> u8 {
+        u8::try_from(self.service).unwrap_or(u8::MAX)
+    }
+
+    /// The round that may follow, should the upstream ask for something.
+    fn continuation(&self, surroundings: &Surroundings<'_>) -> Option<Continuation> {
+        Some(Continuation {
+            service: self.place(),
+            step: self.step.checked_add(1)?,
+            id: self.id.clone()?,
+            binding: self.application.binding,
+            owner: session::binding(&self.application.principal, surroundings.policy),
+            ends: surroundings.now.plus(limits::APPROVAL_AFTERLIFE),
+        })
+    }
+
+    fn note(&self, account: &mut Account, change: impl FnOnce(&mut ApprovalNote)) {
+        if let Some(note) = account.approval_note() {
+            change(note);
+        }
+    }
+
+    /// Whose word counts, and about what.
+    fn trust<'a>(&'a self, surroundings: &'a Surroundings<'_>) -> Result<(Trust<'a>, Expected<'a>), Reason> {
+        let policy = surroundings.policy;
+        let service = policy.approval.as_ref().and_then(|approval| approval.services.get(self.service));
+        let (Some(service), Some(id)) = (service, &self.id) else { return Err(Reason::Malformed) };
+        let ApprovalService { issuer, keys, .. } = service;
+        let trust = Trust { issuer, keys, verifier: surroundings.verifier };
+        let (audience, binding) = (policy.resource.as_str(), &self.application.binding);
+        Ok((trust, Expected { audience, id, binding, policy: &policy.digest }))
+    }
+
+    /// Tells the caller to come back.
+    fn pending(
+        self: Box<Self>,
+        account: &mut Account,
+        surroundings: &Surroundings<'_>,
+        commands: &mut Vec<Command>,
+    ) -> (Phase, Flow) {
+        let Some(id) = &self.id else { return self.refuse(account, Reason::Malformed, surroundings.now, commands) };
+        let policy = surroundings.policy;
+        let state = ApprovalState {
+            service: self.place(),
+            step: self.step,
+            binding: self.application.binding,
+            // Whoever comes late is told that it is too late.
+            expires_at: self.expires_at.plus(limits::APPROVAL_AFTERLIFE),
+            id: id.clone(),
+            upstream_state: None,
+        };
+        let service = policy.approval.as_ref().and_then(|approval| approval.services.get(self.service));
+        let link = service.map(|service| format!("{}{id}", service.page)).unwrap_or_default();
+        let owner = session::binding(&self.application.principal, policy);
+        let state = policy.sessions.seal_approval(&state, &owner, surroundings.now).ok();
+        let page = Page { id, link: &link, state, escalated: self.escalated };
+        let answer = reply::pending(&self.application.reply_to, account.id, page);
+        self.answer(account, answer, Reason::Pending, surroundings.now, commands)
+    }
+
+    /// Denies the call for a reason that people need not have decided.
+    fn refuse(
+        self: Box<Self>,
+        account: &mut Account,
+        reason: Reason,
+        now: UnixSeconds,
+        commands: &mut Vec<Command>,
+    ) -> (Phase, Flow) {
+        let status = match reason {
+            Reason::Used => ApprovalStatus::Used,
+            Reason::Declined => ApprovalStatus::Cancelled,
+            _ => ApprovalStatus::Unavailable,
+        };
+        self.note(account, |note| note.status = status);
+        let answer = reply::refused(&self.application.reply_to, account.id, reason, self.id.as_ref());
+        self.answer(account, answer, reason, now, commands)
+    }
+
+    fn answer(
+        self: Box<Self>,
+        account: &mut Account,
+        answer: Answer,
+        reason: Reason,
+        now: UnixSeconds,
+        commands: &mut Vec<Command>,
+    ) -> (Phase, Flow) {
+        self.note(account, |note| note.ended(now));
+        commands.push(Command::CountApproval(reason.metric()));
+        answer.send(account, self.head.origin.as_deref(), commands)
+    }
+}
+
+const fn status_of(ended: Ended) -> ApprovalStatus {
+    match ended {
+        Ended::Rejected => ApprovalStatus::Rejected,
+        Ended::Expired => ApprovalStatus::Expired,
+        Ended::Cancelled => ApprovalStatus::Cancelled,
+    }
+}
+
+/// Whether a service is not there, or not well.
+const fn is_failure(answer: ServiceAnswer<'_>) -> bool {
+    match answer {
+        ServiceAnswer::Unreachable | ServiceAnswer::TimedOut => true,
+        ServiceAnswer::Reply { status, .. } => status >= 500,
+        ServiceAnswer::Oversized => false,
+    }
+}
+
+const fn failure(answer: ServiceAnswer<'_>) -> Reason {
+    match answer {
+        ServiceAnswer::Unreachable => Reason::Unreachable,
+        ServiceAnswer::TimedOut => Reason::Timeout,
+        ServiceAnswer::Oversized => Reason::Oversized,
+        ServiceAnswer::Reply { .. } => Reason::Error,
+    }
+}
