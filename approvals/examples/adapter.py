@@ -65,7 +65,7 @@ CREATION = {
     "requirements": [{"gate": "rule|agent|risk", "name": URI, "approvers": [NAME], "count": range(1, 11),
                       "escalate?": {"after": range(86401), "approvers": [NAME]}}],
 }  # fmt: skip
-CONSUMPTION = {"binding": DIGEST, "nonce": NONCE, "step": range(10)}
+CONSUMPTION = {"binding": DIGEST, "nonce": NONCE, "step": range(1001)}
 CANCELLATION = {"binding": DIGEST}
 VOTE = {
     "iss": URI,
@@ -78,7 +78,7 @@ VOTE = {
 MAX_BODY = 64 * 1024
 #: Statuses of problems by their codes.
 PROBLEMS = {
-    "malformed": 400, "unauthenticated": 401, "audience": 403, "not_found": 404, "used": 409, "not_approved": 409,
+    "malformed": 400, "unauthorized": 401, "audience": 403, "not_found": 404, "used": 409, "not_approved": 409,
     "rejected": 410, "expired": 410, "cancelled": 410, "too_large": 413, "unavailable": 503,
 }  # fmt: skip
 SPENT = {"pending": "not_approved", "approved": "used", "consumed": "used"}
@@ -229,7 +229,7 @@ class Approvals:
         has_won = self.change(
             "state = 'consumed', step = :step + 1, nonce = :nonce, stepped_at = :now,"
             " consumed_at = coalesce(consumed_at, :now)",
-            f"id = :id AND step = :step AND {may}",
+            f"id = :id AND step = :step AND step < 10 AND {may}",
             id=identifier, nonce=nonce, step=step, now=now,
         )  # fmt: skip
         row = self.find(identifier, binding)
@@ -358,7 +358,7 @@ class Handler(BaseHTTPRequestHandler):
                     return 200, {"approvals": store.execute("SELECT count(*) FROM approvals").fetchone()[0]}
         credential = self.headers.get("Authorization", "").encode()
         if not hmac.compare_digest(credential, f"Bearer {self.token}".encode()):
-            raise Problem("unauthenticated")
+            raise Problem("unauthorized")
         wait = re.fullmatch(r"wait=(\d{1,4})", self.headers.get("Prefer", "").strip())
         seconds = min(55, int(wait[1])) if wait else 0
         path = re.fullmatch("/v1/approvals(?:/([A-Za-z0-9_-]{1,64})(/consume|/cancel)?)?", url.path)

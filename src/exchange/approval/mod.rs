@@ -184,7 +184,9 @@ pub(super) fn on_answer(
         Stage::Asking | Stage::Polling => match contract::read_state(status, body, &waiting.application.binding) {
             Ok(state) => waiting.on_state(account, &state, surroundings, commands),
             // Nothing was asked about that could be unknown.
-            Err(Fault::Unknown) if waiting.stage == Stage::Asking => waiting.refuse(account, Reason::Error, now, commands),
+            Err(Fault::Unknown) if waiting.stage == Stage::Asking => {
+                waiting.refuse(account, Reason::Error, now, commands)
+            }
             Err(fault) => waiting.refuse(account, fault.reason(), now, commands),
         },
         Stage::Using { .. } => match contract::read_grant(status, body) {
