@@ -43,7 +43,7 @@ impl Case<'_> {
         now: UnixSeconds,
     ) -> Result<Application, Answer> {
         account.await_approval(ApprovalNote::new(obligation.gates(), now));
-        let reply_to = ReplyTo::new(self.call, self.capabilities);
+        let reply_to = self.reply_to();
         let invalid = |account: &mut Account| {
             account.approval_note().into_iter().for_each(|note| note.status = ApprovalStatus::Unavailable);
             reply::refused(&reply_to, account.id, Reason::StateInvalid, None)
@@ -73,17 +73,24 @@ impl Case<'_> {
     /// The refusal, should it be the approval of another one.
     pub(in crate::exchange) fn settle(
         &self,
-        account: &Account,
+        account: &mut Account,
         obligation: ObtainApproval,
         approved: Approved,
         policy: &CompiledPolicy,
     ) -> Result<(Permit, Continuation), Answer> {
         let Approved { grant, binding, round, continuation } = approved;
         if self.binding(policy, round)? != binding {
-            let reply_to = ReplyTo::new(self.call, self.capabilities);
-            return Err(reply::refused(&reply_to, account.id, Reason::Mismatch, None));
+            return Err(reply::refused(&self.reply_to(), account.id, Reason::Mismatch, None));
         }
-        Ok((obligation.discharge(grant), continuation))
+        let Some(permit) = obligation.discharge(&grant) else {
+            account.approval_note().into_iter().for_each(|note| note.status = ApprovalStatus::Unavailable);
+            return Err(reply::refused(&self.reply_to(), account.id, Reason::Unentitled, None));
+        };
+        Ok((permit, continuation))
+    }
+
+    fn reply_to(&self) -> ReplyTo {
+        ReplyTo::new(self.call, self.capabilities)
     }
 
     fn binding(&self, policy: &CompiledPolicy, round: Round) -> Result<BindingDigest, Answer> {

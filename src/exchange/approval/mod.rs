@@ -266,7 +266,10 @@ impl Waiting {
                 let services = surroundings.policy.approval.as_ref().map(|policy| policy.services.as_slice());
                 let services = services.unwrap_or_default();
                 let (this, next) = (services.get(self.service), self.service.saturating_add(1));
-                let (Some(this), true) = (this, next < services.len()) else {
+                // One that answers something wrong is not given up for another one: whoever can make it do that would choose
+                // who decides.
+                let is_gone = reason != Reason::Error;
+                let (Some(this), true) = (this, is_gone && next < services.len()) else {
                     return self.refuse(account, reason, surroundings.now, commands);
                 };
                 self.application.creation = creation::escalated(&self.application.creation, &this.endpoint.cluster);
@@ -492,8 +495,9 @@ const fn is_failure(answer: ServiceAnswer<'_>) -> bool {
 
 const fn failure(answer: ServiceAnswer<'_>) -> Reason {
     match answer {
-        ServiceAnswer::Unreachable => Reason::Unreachable,
-        ServiceAnswer::TimedOut => Reason::Timeout,
+        // What stands before the service says so.
+        ServiceAnswer::Unreachable | ServiceAnswer::Reply { status: 502 | 503, .. } => Reason::Unreachable,
+        ServiceAnswer::TimedOut | ServiceAnswer::Reply { status: 504, .. } => Reason::Timeout,
         ServiceAnswer::Oversized => Reason::Oversized,
         ServiceAnswer::Reply { .. } => Reason::Error,
     }
