@@ -85,6 +85,8 @@ pub(super) struct Waiting {
     hold_until: UnixSeconds,
     /// When the approval ends, as the service says; nothing depends on it but how long the client's state is good for.
     expires_at: UnixSeconds,
+    /// The service did not let an approval be used that it had spoken of. It may explain that once.
+    is_contradicted: bool,
     /// The service has said that people are asked.
     is_heard: bool,
     escalated: bool,
@@ -132,6 +134,7 @@ pub(super) fn begin(
         step: 0,
         nonce,
         expires_at: now,
+        is_contradicted: false,
         is_heard: false,
         escalated: false,
     });
@@ -195,7 +198,8 @@ pub(super) fn on_answer(
         Stage::Using { .. } => match contract::read_grant(status, body) {
             Ok(grant) => waiting.on_grant(account, &grant, surroundings, commands),
             // Somebody has decided otherwise meanwhile, or time is up: the signed decision says so.
-            Err(Fault::Decided) if waiting.step == 0 => {
+            Err(Fault::Decided) if waiting.step == 0 && !waiting.is_contradicted => {
+                waiting.is_contradicted = true;
                 waiting.stage = Stage::Polling;
                 waiting.hold_until = now;
                 waiting.call(account, surroundings, commands)
