@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from support.approval_service import ApprovalService
+from support.gated import Gated, NewGated, beside, gated_policy
 from support.gateway import Adjust, Envoy, Gateway, free_port
 from support.issuer import Issuer
 from support.jose import ALGORITHMS
@@ -11,6 +13,9 @@ from support.policy import Policy, policy
 from support.recorder import Recorder
 
 NewGateway = Callable[..., Gateway]
+
+#: Counts what was let through.
+PERMITTED = "wasmcustom.toolgate.decisions.allow.permitted"
 
 
 @pytest.fixture(scope="session")
@@ -24,12 +29,18 @@ def envoy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Envoy]:
 def envoy_survives(request: pytest.FixtureRequest) -> Iterator[None]:
     """A test that kills the module is the one that fails."""
     yield
-    if "envoy" in request.fixturenames:
-        request.getfixturevalue("envoy").check()
+    for name in {"envoy", "second_envoy"} & set(request.fixturenames):
+        request.getfixturevalue(name).check()
 
 
 @pytest.fixture(scope="session")
-def start_gateway(envoy: Envoy) -> Iterator[NewGateway]:
+def permitted_elsewhere() -> list[int]:
+    """How many requests were allowed by Envoys that share upstreams with the shared one."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def start_gateway(envoy: Envoy, permitted_elsewhere: list[int]) -> Iterator[NewGateway]:
     """Makes gateways on the shared Envoy. In the end, nothing may have reached an upstream that was not allowed."""
     gateways: list[Gateway] = []
 
@@ -52,8 +63,43 @@ def start_gateway(envoy: Envoy) -> Iterator[NewGateway]:
 
     yield start
     reached = sum(gateway.upstream.total for gateway in gateways)
-    allowed = envoy.counters().get("wasmcustom.toolgate.decisions.allow.permitted", 0)
+    allowed = envoy.counters().get(PERMITTED, 0) + sum(permitted_elsewhere)
     assert reached <= allowed, f"{reached} requests reached an upstream, but only {allowed} were allowed"
+
+
+@pytest.fixture(scope="session")
+def second_envoy(
+    envoy: Envoy, permitted_elsewhere: list[int], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Envoy]:
+    """Another Envoy of the same deployment, with the same keys for sessions and approvals. It has one worker."""
+    directory = tmp_path_factory.mktemp("second-envoy")
+    keys = {"session_key": envoy.session_key, "approval_token": envoy.approval_token}
+    with Envoy(directory, node="second", workers=1, **keys) as running:
+        yield running
+        permitted_elsewhere.append(running.counters().get(PERMITTED, 0))
+
+
+@pytest.fixture(scope="session")
+def start_gated(start_gateway: NewGateway, envoy: Envoy) -> Iterator[NewGated]:
+    """Makes gateways with an approval service each. In the end, all they asked must have been in order."""
+    services: list[ApprovalService] = []
+
+    def start(*, on: Envoy | None = None, adjust: Adjust = lambda listener: None, **changes: object) -> Gated:
+        """`changes` are those of the section of the policy, but for `policy`, which are those of the policy."""
+        issuer = Issuer()
+        service = ApprovalService(envoy.approval_token)
+        services.append(service)
+        others = changes.pop("policy", {})
+        assert isinstance(others, dict)
+        document = gated_policy(issuer, service, service.document(**changes), **others)
+        (on or envoy).put(None, [service.envoy_cluster()])
+        if on is None:
+            return Gated(start_gateway(document, issuer, adjust=adjust), service, issuer)
+        return Gated(beside(on, document, issuer, adjust), service, issuer)
+
+    yield start
+    violations = [violation for service in services for violation in service.violations]
+    assert not violations, violations[:10]
 
 
 @pytest.fixture(scope="session")

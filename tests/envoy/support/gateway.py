@@ -46,7 +46,14 @@ class Envoy:
     """One Envoy process, to which listeners are added while it runs."""
 
     def __init__(
-        self, directory: Path, session_key: str | None = None, audit_key: str | None = None, node: str = "test"
+        self,
+        directory: Path,
+        session_key: str | None = None,
+        audit_key: str | None = None,
+        node: str = "test",
+        *,
+        approval_token: str | None = None,
+        workers: int = 2,
     ) -> None:
         assert stack.FILTER.exists(), f"{stack.FILTER} does not exist: build the filter first"
         self.directory = directory
@@ -59,7 +66,10 @@ class Envoy:
         self.session_key = session_key or stack.new_key()
         #: Seals audit records.
         self.audit_key = audit_key or stack.new_key()
+        #: Shown to approval services.
+        self.approval_token = approval_token or stack.new_key()
         self.node = node
+        self.workers = workers
         self._stack = Stack(directory)
         self._listeners: dict[str, Document] = {}
         self._clusters: dict[str, Document] = {}
@@ -71,8 +81,12 @@ class Envoy:
         self._publish()
         config = self.directory / "envoy.yaml"
         config.write_text(stack.dump_document(self._bootstrap()))
-        keys = {stack.SESSION_KEY: self.session_key, stack.AUDIT_KEY: self.audit_key}
-        self._stack.start("envoy", stack.envoy_command(config), keys)
+        keys = {
+            stack.SESSION_KEY: self.session_key,
+            stack.AUDIT_KEY: self.audit_key,
+            stack.APPROVAL_TOKEN: self.approval_token,
+        }
+        self._stack.start("envoy", stack.envoy_command(config, self.workers), keys)
         self._stack.wait_until("Envoy is ready", lambda: stack.http_status(self._admin_url("/ready")) == 200)
         return self
 

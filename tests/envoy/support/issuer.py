@@ -42,6 +42,10 @@ class Issuer:
         """Answers so from now on."""
         self.behaviour = lambda: (status, body)
 
+    def answer(self, path: str) -> tuple[int, bytes]:
+        """What it answers; the same for every path."""
+        return self.behaviour()
+
     def rotate(self) -> Key:
         """Replaces all keys by a new one."""
         self.keys = [Key.generate("ES256", f"rotated-{time.monotonic_ns()}")]
@@ -55,7 +59,7 @@ class Issuer:
             def do_GET(self) -> None:
                 issuer.fetches.append((self.path, self.headers["host"]))
                 issuer.gate.wait(30)
-                status, body = issuer.behaviour()
+                status, body = issuer.answer(self.path)
                 self.send_response(status)
                 self.send_header("content-type", "application/jwk-set+json")
                 self.send_header("content-length", str(len(body)))
