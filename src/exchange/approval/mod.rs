@@ -83,6 +83,9 @@ pub(super) struct Waiting {
     step: u8,
     nonce: Nonce,
     hold_until: UnixSeconds,
+    /// When the service was asked last, and how often it has said at once that nothing has happened.
+    asked_at: UnixSeconds,
+    hasty: u32,
     /// When the approval ends, as the service says; nothing depends on it but how long the client's state is good for.
     expires_at: UnixSeconds,
     /// The service did not let an approval be used that it had spoken of. It may explain that once.
@@ -133,6 +136,8 @@ pub(super) fn begin(
         id: None,
         step: 0,
         nonce,
+        asked_at: now,
+        hasty: 0,
         expires_at: now,
         is_contradicted: false,
         is_heard: false,
@@ -209,7 +214,7 @@ pub(super) fn on_answer(
     }
 }
 
-/// It is time to ask for the approval's use again.
+/// It is time to ask again.
 pub(super) fn on_time_passed(
     account: &mut Account,
     waiting: Box<Waiting>,
@@ -218,6 +223,7 @@ pub(super) fn on_time_passed(
 ) -> (Phase, Flow) {
     match waiting.stage {
         Stage::Using { attempts } if attempts > 0 => waiting.call(account, surroundings, commands),
+        Stage::Polling if waiting.hasty > limits::MAX_HASTY_POLLS => waiting.call(account, surroundings, commands),
         Stage::Asking | Stage::Polling | Stage::Using { .. } => (Phase::AwaitApproval(waiting), Flow::Hold),
     }
 }
@@ -225,7 +231,7 @@ pub(super) fn on_time_passed(
 impl Waiting {
     /// Asks the service what the stage asks for. What cannot be asked now is answered at once.
     fn call(
-        self: Box<Self>,
+        mut self: Box<Self>,
         account: &mut Account,
         surroundings: &mut Surroundings<'_>,
         commands: &mut Vec<Command>,
@@ -235,6 +241,7 @@ impl Waiting {
         }
         let service = surroundings.policy.approval.as_ref().and_then(|policy| policy.services.get(self.service));
         self.note(account, |note| note.service = service.map(|service| service.endpoint.cluster.clone()));
+        self.asked_at = surroundings.now;
         let left = self.hold_until.since(surroundings.now).min(limits::MAX_APPROVAL_POLL);
         let (method, path, body, wait) = match (self.stage, &self.id) {
             (Stage::Using { .. }, Some(id)) => {
@@ -312,7 +319,14 @@ impl Waiting {
         self.note(account, |note| (note.id, note.escalated) = (self.id.clone(), self.escalated));
         match state.status {
             Status::Pending if surroundings.now < self.hold_until => {
+                // A service that does not wait when it is asked to is not asked without end.
+                let is_hasty = self.stage == Stage::Polling && surroundings.now == self.asked_at;
+                self.hasty = if is_hasty { self.hasty.saturating_add(1) } else { 0 };
                 self.stage = Stage::Polling;
+                if self.hasty > limits::MAX_HASTY_POLLS {
+                    commands.push(Command::Watch(surroundings.now));
+                    return (Phase::AwaitApproval(self), Flow::Hold);
+                }
                 self.call(account, surroundings, commands)
             }
             Status::Pending => self.pending(account, surroundings, commands),
