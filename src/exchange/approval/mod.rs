@@ -472,10 +472,12 @@ impl Waiting {
         now: UnixSeconds,
         commands: &mut Vec<Command>,
     ) -> (Phase, Flow) {
-        let status = match reason {
-            Reason::Used => ApprovalStatus::Used,
-            Reason::Declined => ApprovalStatus::Cancelled,
-            _ => ApprovalStatus::Unavailable,
+        let status = if reason == Reason::Used {
+            ApprovalStatus::Used
+        } else if reason == Reason::Declined {
+            ApprovalStatus::Cancelled
+        } else {
+            ApprovalStatus::Unavailable
         };
         self.note(account, |note| note.status = status);
         let answer = reply::refused(&self.application.reply_to, account.id, reason, self.id.as_ref());
