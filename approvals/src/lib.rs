@@ -15,6 +15,8 @@ pub mod server;
 pub mod service;
 pub mod signing;
 pub mod store;
+#[cfg(test)]
+mod testing;
 mod waits;
 pub mod webhooks;
 

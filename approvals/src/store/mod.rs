@@ -107,6 +107,12 @@ impl Store {
         Ok(())
     }
 
+    /// The connections, for tests that do what this service does not.
+    #[cfg(test)]
+    pub(crate) const fn pool(&self) -> &AnyPool {
+        &self.pool
+    }
+
     /// Closes all connections, after what is under way.
     pub async fn close(&self) {
         self.pool.close().await;
