@@ -7,6 +7,7 @@
 pub mod body;
 pub mod clock;
 pub mod config;
+mod connections;
 pub mod domain;
 pub mod gateway_api;
 pub mod metrics;

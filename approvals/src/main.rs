@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use toolgate_approvals::clock::Clock;
@@ -122,6 +123,7 @@ fn database(config: &Config) -> Result<String, ConfigError> {
 
 async fn serve(path: &Path) -> Result<ExitCode, Failure> {
     let config = Config::load(path)?;
+    raise_open_files();
     // Before anything takes time, so that no signal is missed.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let approvals = Approvals::open(&config, &database(&config)?, Clock::default()).await?;
@@ -134,9 +136,17 @@ async fn serve(path: &Path) -> Result<ExitCode, Failure> {
             _ = interrupt.recv() => {}
         }
     };
-    server::serve(listener, router, &approvals, stop).await?;
+    server::serve(listener, router, &approvals, stop).await;
     info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Each request that waits has a connection of its own, and systems start programs with a low limit of open files.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 fn keygen(out: &Path, kid: Option<String>, kind: KeyKind) -> Result<ExitCode, Failure> {

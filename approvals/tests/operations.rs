@@ -5,7 +5,7 @@
 mod support;
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -14,6 +14,7 @@ use axum::routing::post;
 use hmac_sha256::HMAC;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use toolgate_approvals::domain::Choice;
 use toolgate_approvals::signing::{KeyKind, generate};
 

@@ -1,4 +1,5 @@
 //! What becomes of approvals, on both databases.
+#![expect(clippy::arithmetic_side_effects, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -322,8 +323,8 @@ async fn a_wait_ends_with_a_decision_through_another_process(which: Which) {
     let Some(bench) = Bench::new(which).await else { return };
     let tasks = bench.approvals.spawn();
     let other = open(&bench.database).await;
-    let id = bench.ask(1, json!({})).await;
     let mut changes = bench.approvals.changes();
+    let id = bench.ask(1, json!({})).await;
     let binding = binding(1);
     let waiting = bench.approvals.look(bench.asker(&binding), &id, Duration::from_secs(30));
     let deciding = async {
