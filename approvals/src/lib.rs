@@ -7,7 +7,9 @@
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod page;
 pub mod service;
+pub mod sign_in;
 pub mod store;
 
 pub use service::{Approvals, Change};

@@ -8,18 +8,17 @@ use time::OffsetDateTime;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct When {
     /// Unix seconds.
-    pub(super) unix: u64,
+    unix: i64,
 }
 
 impl When {
-    pub(super) const fn new(unix: u64) -> Self {
+    pub(super) const fn new(unix: i64) -> Self {
         Self { unix }
     }
 
     fn utc(self) -> OffsetDateTime {
-        let seconds = i64::try_from(self.unix).unwrap_or(i64::MAX);
         // Times that no calendar holds come from no clock.
-        OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        OffsetDateTime::from_unix_timestamp(self.unix).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 
     /// The form that machines read, for the `datetime` attribute: `2026-11-02T14:03:00Z`.
@@ -46,13 +45,13 @@ impl fmt::Display for When {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Span(
     /// Seconds.
-    pub(super) u64,
+    pub(super) i64,
 );
 
 impl fmt::Display for Span {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
-        let mut rest = self.0;
+        const UNITS: [(i64, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
+        let mut rest = self.0.max(0);
         let mut written = 0_u8;
         for (size, name) in UNITS {
             let count = rest.checked_div(size).unwrap_or(0);

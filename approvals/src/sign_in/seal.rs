@@ -1,9 +1,9 @@
 //! Cookies that nobody but this service can read or make.
 
 use hmac_sha256::HMAC;
-use jwt_simple::prelude::{A256KWKey, DecryptionOptions, JWEKeyManagementLike as _, JWTClaims, VerificationOptions};
-use serde::Serialize;
+use jwt_simple::prelude::{A256KWKey, DecryptionOptions, JWTClaims};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Secret;
 
@@ -26,6 +26,12 @@ impl Purpose {
             Self::Csrf => b"toolgate-approvals csrf 1",
         }
     }
+}
+
+/// Keeps members of the content apart from the claims that JWT registers.
+#[derive(Deserialize, Serialize)]
+struct Envelope<T> {
+    content: T,
 }
 
 /// Seals texts under keys that come from one secret.
@@ -54,7 +60,7 @@ impl Sealer {
             audiences: None,
             jwt_id: None,
             nonce: None,
-            custom: content,
+            custom: Envelope { content },
         };
         A256KWKey::from_bytes(&self.key(purpose)).ok()?.encrypt(claims).ok()
     }
@@ -63,11 +69,10 @@ impl Sealer {
     pub(super) fn open<T: DeserializeOwned>(&self, purpose: Purpose, text: &str) -> Option<T> {
         let options = DecryptionOptions {
             max_token_length: Some(super::cookie::MAX_VALUE_BYTES),
-            claim_options: Some(VerificationOptions::default()),
             ..DecryptionOptions::default()
         };
         let key = A256KWKey::from_bytes(&self.key(purpose)).ok()?;
-        key.decrypt_token::<T>(text, Some(options)).ok().map(|claims| claims.custom)
+        key.decrypt_token::<Envelope<T>>(text, Some(options)).ok().map(|claims| claims.custom.content)
     }
 
     /// A mark that only this service can make for the text.
@@ -102,6 +107,6 @@ mod tests {
         assert_eq!(ours.open::<[String; 1]>(Purpose::Session, &sealed).unwrap(), ["x"]);
         assert!(ours.open::<[String; 1]>(Purpose::Flow, &sealed).is_none());
         assert!(sealer("two").open::<[String; 1]>(Purpose::Session, &sealed).is_none());
-        assert!(!sealed.contains('x') || ours.seal(Purpose::Session, ["x"]).unwrap() != sealed);
+        assert_ne!(ours.seal(Purpose::Session, ["x"]).unwrap(), sealed);
     }
 }
