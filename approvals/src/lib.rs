@@ -4,6 +4,7 @@
 //! gateway gets the decision as a signature that it can check. What is decided by which rule is in [`domain`]; what is
 //! kept, and how nothing is used twice, is in [`store`].
 
+pub mod approver_api;
 pub mod clock;
 pub mod config;
 pub mod domain;

@@ -15,6 +15,7 @@ use super::notice::Notice;
 use super::shown::Shown;
 use super::words::{Standing, Status};
 use super::{Web, origin};
+use crate::approver_api;
 use crate::domain::{Ballot, Choice, Person, VoteRefusal};
 use crate::sign_in::{Destination, Session};
 use crate::store::StoreError;
@@ -81,19 +82,10 @@ pub(super) async fn decide(
     match web.approvals.vote(&session.person(), &id, ballot).await {
         Ok(Ok(_)) => Redirect::to(&Destination::of(&format!("/approvals/{id}")).to_string()).into_response(),
         Ok(Err(refusal)) => {
-            let status = status(refusal);
+            let status = approver_api::status(refusal);
             one(&web, &session, &id, status, Some((refusal, reason))).await
         }
         Err(error) => broken(&web, &error),
-    }
-}
-
-const fn status(refusal: VoteRefusal) -> StatusCode {
-    match refusal {
-        VoteRefusal::NotFound => StatusCode::NOT_FOUND,
-        VoteRefusal::Requester | VoteRefusal::RequestersAgent | VoteRefusal::Role => StatusCode::FORBIDDEN,
-        VoteRefusal::AlreadyVoted | VoteRefusal::Closed(_) => StatusCode::CONFLICT,
-        VoteRefusal::ReasonRequired | VoteRefusal::ReasonTooLong => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use askama::Template;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, HeaderValue, SET_COOKIE};
 use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderValue, SET_COOKIE};
 
 use super::assets::{ASSETS, Assets};
 use super::shown::Shown;

@@ -133,7 +133,13 @@ struct Card<'a> {
 
 impl<'a> ListPage<'a> {
     /// `views`: what [`Query::filter`] has found.
-    pub(super) fn new(frame: Frame<'a>, query: &'a Query, views: &'a [View], has_roles: bool, now: UnixSeconds) -> Self {
+    pub(super) fn new(
+        frame: Frame<'a>,
+        query: &'a Query,
+        views: &'a [View],
+        has_roles: bool,
+        now: UnixSeconds,
+    ) -> Self {
         let shown = views.get(..PAGE).unwrap_or(views);
         let is_cut = shown.len() < views.len();
         let state = State::parse(&query.state);

@@ -7,16 +7,16 @@ use axum::extract::{Path, Query, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use http::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use http::StatusCode;
-use tokio::sync::broadcast::{self, error::RecvError};
+use http::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::Instant;
 
 use super::Web;
 use super::{detail, list};
-use crate::domain::Person;
 use crate::Change;
+use crate::domain::Person;
 
 /// Streams open at a time, in this process.
 pub(super) const MAX_STREAMS: usize = 512;

@@ -140,9 +140,29 @@ mod tests {
     #[test]
     fn what_cannot_be_seen_is_named() {
         for hidden in [
-            '\0', '\u{7}', '\u{1b}', '\u{7f}', '\u{85}', '\u{ad}', '\u{61c}', '\u{200b}', '\u{200d}', '\u{200e}',
-            '\u{2028}', '\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}', '\u{3164}', '\u{fe05}', '\u{feff}',
-            '\u{e0041}', '\u{e0100}', '\u{e000}', '\u{a0}', '\u{fff9}',
+            '\0',
+            '\u{7}',
+            '\u{1b}',
+            '\u{7f}',
+            '\u{85}',
+            '\u{ad}',
+            '\u{61c}',
+            '\u{200b}',
+            '\u{200d}',
+            '\u{200e}',
+            '\u{2028}',
+            '\u{202a}',
+            '\u{202e}',
+            '\u{2066}',
+            '\u{2069}',
+            '\u{3164}',
+            '\u{fe05}',
+            '\u{feff}',
+            '\u{e0041}',
+            '\u{e0100}',
+            '\u{e000}',
+            '\u{a0}',
+            '\u{fff9}',
         ] {
             let expected = format!("<span class=\"char\">U+{:04X}</span>", u32::from(hidden));
             assert_eq!(html(&format!("a{hidden}b")), format!("<bdi>a{expected}b</bdi>"), "{hidden:?}");
@@ -152,7 +172,8 @@ mod tests {
 
     #[test]
     fn what_can_be_read_stays() {
-        for text in ["Zoë", "e\u{301}", "שלום", "नमस्ते", "日本語", "C:\\x", "a b", "\u{2764}\u{fe0f}", "\u{1f44d}"] {
+        for text in ["Zoë", "e\u{301}", "שלום", "नमस्ते", "日本語", "C:\\x", "a b", "\u{2764}\u{fe0f}", "\u{1f44d}"]
+        {
             assert_eq!(html(text), format!("<bdi>{text}</bdi>"), "{text}");
         }
     }

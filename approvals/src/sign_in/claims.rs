@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn the_first_place_counts() {
-        let claims = r#"{"roles":["b","a","b",3],"realm_access":{"roles":["c"]},"https://x/roles":"d","e/~":{"f":["g"]}}"#;
+        let claims =
+            r#"{"roles":["b","a","b",3],"realm_access":{"roles":["c"]},"https://x/roles":"d","e/~":{"f":["g"]}}"#;
         assert_eq!(find(claims, &["roles"]).unwrap(), ["a", "b"]);
         assert_eq!(find(claims, &["none", "/realm_access/roles", "roles"]).unwrap(), ["c"]);
         assert_eq!(find(claims, &["https://x/roles"]).unwrap(), ["d"]);

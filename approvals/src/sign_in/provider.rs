@@ -11,7 +11,7 @@ use openidconnect::core::{
 use openidconnect::{
     AccessTokenHash, AdditionalClaims, AuthType, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret,
     CsrfToken, EndpointMaybeSet, EndpointNotSet, EndpointSet, IssuerUrl, Nonce, OAuth2TokenResponse as _,
-    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, SignatureVerificationError, TokenResponse as _,
+    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, SignatureVerificationError, TokenResponse as _,
     UserInfoClaims,
 };
 use serde::{Deserialize, Serialize};
@@ -120,11 +120,8 @@ impl Provider {
             request = request.add_scope(Scope::new(scope.clone()));
         }
         let (url, state, nonce) = request.set_pkce_challenge(challenge).url();
-        let pending = Pending {
-            state: state.into_secret(),
-            nonce: nonce.secret().clone(),
-            verifier: verifier.into_secret(),
-        };
+        let pending =
+            Pending { state: state.into_secret(), nonce: nonce.secret().clone(), verifier: verifier.into_secret() };
         Ok((url, pending))
     }
 
@@ -137,8 +134,10 @@ impl Provider {
             .map_err(|error| SignInError::Unavailable(error.to_string()))?
             .set_pkce_verifier(PkceCodeVerifier::new(pending.verifier));
         let tokens = request.request_async(&self.http).await.map_err(|error| match error {
-            openidconnect::RequestTokenError::ServerResponse(refusal) => SignInError::Refused(refusal.to_string()),
-            error => SignInError::Unavailable(error.to_string()),
+            RequestTokenError::ServerResponse(refusal) => SignInError::Refused(refusal.to_string()),
+            error @ (RequestTokenError::Request(_) | RequestTokenError::Parse(..) | RequestTokenError::Other(_)) => {
+                SignInError::Unavailable(error.to_string())
+            }
         })?;
         let id_token = tokens.id_token().ok_or_else(|| SignInError::Token("there is no id_token".to_owned()))?;
         let nonce = Nonce::new(pending.nonce);
