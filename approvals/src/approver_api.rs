@@ -3,23 +3,22 @@
 //! The caller is a person with an access token of the sign-in's issuer. Who may see and decide what is the same as on
 //! the page.
 
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequestParts, Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use http::StatusCode;
+use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
-use http::{HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
 
+use crate::body;
 use crate::domain::{Ballot, Filter, HistoryEvent, MAX_PAGE, Person, State as ApprovalState, View, VoteRefusal};
 use crate::page::Web;
+use crate::problem::Problem;
 use crate::sign_in::BearerError;
-use crate::store::StoreError;
 
-/// Bytes of a body.
-const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Approvals on one page if the caller does not say.
 const DEFAULT_LIMIT: usize = 50;
 
@@ -29,7 +28,6 @@ pub fn router(web: Web) -> Router {
         .route("/v1/inbox", get(list))
         .route("/v1/inbox/{id}", get(show))
         .route("/v1/inbox/{id}/decision", post(decide))
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(web)
 }
 
@@ -40,10 +38,12 @@ impl FromRequestParts<Web> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Problem> {
-        let token = bearer(&parts.headers).ok_or(Problem::UNAUTHENTICATED)?;
+        let refused = |code, detail| Problem::new(StatusCode::UNAUTHORIZED, code, detail);
+        let missing = || refused("unauthorized", "An access token of a person is needed.");
+        let token = bearer(&parts.headers).ok_or_else(missing)?;
         web.sign_in.bearer(token).await.map(Self).map_err(|error| match error {
-            BearerError::Invalid => Problem::INVALID_TOKEN,
-            BearerError::Unavailable => Problem::NO_KEYS,
+            BearerError::Invalid => refused("invalid_token", "This access token is not taken here."),
+            BearerError::Unavailable => Problem::unavailable(),
         })
     }
 }
@@ -105,7 +105,10 @@ async fn list(
     Caller(person): Caller,
     parameters: Result<Query<Parameters>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let filter = parameters.ok().and_then(|Query(parameters)| parameters.filter()).ok_or(Problem::PARAMETERS)?;
+    let filter = parameters
+        .ok()
+        .and_then(|Query(parameters)| parameters.filter())
+        .ok_or_else(|| Problem::malformed("A parameter is unknown or has no sense."))?;
     let approvals = web.approvals.inbox(&person, &filter).await?;
     let next = approvals.last().filter(|_| approvals.len() >= filter.limit).map(|last| last.cursor);
     Ok(answer(&Page { approvals, next }))
@@ -113,8 +116,8 @@ async fn list(
 
 /// `GET /v1/inbox/{id}`.
 async fn show(State(web): State<Web>, Caller(person): Caller, Path(id): Path<String>) -> Result<Response, Problem> {
-    let view = web.approvals.view(&person, &id).await?.ok_or(Problem::NOT_FOUND)?;
-    let history = web.approvals.history(&person, &id).await?.ok_or(Problem::NOT_FOUND)?;
+    let view = web.approvals.view(&person, &id).await?.ok_or_else(Problem::not_found)?;
+    let history = web.approvals.history(&person, &id).await?.ok_or_else(Problem::not_found)?;
     Ok(answer(&Detail { view, history }))
 }
 
@@ -123,18 +126,16 @@ async fn decide(
     State(web): State<Web>,
     Caller(person): Caller,
     Path(id): Path<String>,
-    ballot: Result<Json<Ballot>, JsonRejection>,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let Json(ballot) = ballot.map_err(|rejection| Problem::of_body(&rejection))?;
-    let view = web.approvals.vote(&person, &id, ballot).await?.map_err(Problem::of_vote)?;
+    let ballot: Ballot = body::json(request).await?;
+    let view = web.approvals.vote(&person, &id, ballot).await?.map_err(refused)?;
     Ok(answer(&view))
 }
 
 fn answer(body: &impl Serialize) -> Response {
-    ([(CACHE_CONTROL, "no-store"), (NOSNIFF.0, NOSNIFF.1)], Json(body)).into_response()
+    ([(CACHE_CONTROL, "no-store"), (X_CONTENT_TYPE_OPTIONS, "nosniff")], Json(body)).into_response()
 }
-
-const NOSNIFF: (HeaderName, &str) = (http::header::X_CONTENT_TYPE_OPTIONS, "nosniff");
 
 /// The HTTP status that goes with a vote that does not count.
 pub(crate) const fn status(refusal: VoteRefusal) -> StatusCode {
@@ -148,90 +149,18 @@ pub(crate) const fn status(refusal: VoteRefusal) -> StatusCode {
     }
 }
 
-/// An error, as RFC 9457 wants it.
-#[derive(Clone, Copy, Debug)]
-struct Problem {
-    status: StatusCode,
-    code: &'static str,
-    detail: &'static str,
-}
-
-impl Problem {
-    const UNAUTHENTICATED: Self =
-        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "An access token of a person is needed.");
-    const INVALID_TOKEN: Self =
-        Self::new(StatusCode::UNAUTHORIZED, "invalid_token", "This access token is not taken here.");
-    const NO_KEYS: Self =
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_keys", "The issuer's keys cannot be had just now.");
-    const PARAMETERS: Self = Self::new(StatusCode::BAD_REQUEST, "malformed", "A parameter is unknown or has no sense.");
-    const NOT_FOUND: Self =
-        Self::new(StatusCode::NOT_FOUND, "not_found", "There is no such approval that you may see.");
-    const UNAVAILABLE: Self =
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The service cannot reach its data just now.");
-
-    const fn new(status: StatusCode, code: &'static str, detail: &'static str) -> Self {
-        Self { status, code, detail }
-    }
-
-    fn of_body(rejection: &JsonRejection) -> Self {
-        match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body may have 64 KiB.")
-            }
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-                Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", "The body must be application/json.")
-            }
-            _ => Self::new(
-                StatusCode::BAD_REQUEST,
-                "malformed",
-                "The body must be an object with `decision` (approve or reject), and `reason` if there is one.",
-            ),
-        }
-    }
-
-    fn of_vote(refusal: VoteRefusal) -> Self {
-        let detail = match refusal {
-            VoteRefusal::NotFound => return Self::NOT_FOUND,
-            VoteRefusal::Requester => "The requester cannot decide.",
-            VoteRefusal::RequestersAgent => "Nobody can decide through the client or agent that asks.",
-            VoteRefusal::Role => "None of your roles may decide on it now.",
-            VoteRefusal::AlreadyVoted => "You have decided already.",
-            VoteRefusal::Closed(ApprovalState::Expired) => "Its time has passed.",
-            VoteRefusal::Closed(_) => "It is decided.",
-            VoteRefusal::ReasonRequired => "A reason is required.",
-            VoteRefusal::ReasonTooLong => "A reason may have 500 characters.",
-        };
-        Self::new(status(refusal), refusal.code(), detail)
-    }
-}
-
-impl From<StoreError> for Problem {
-    fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "the database fails");
-        Self::UNAVAILABLE
-    }
-}
-
-#[derive(Serialize)]
-struct ProblemBody {
-    title: &'static str,
-    status: u16,
-    code: &'static str,
-    detail: &'static str,
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let Self { status, code, detail } = self;
-        let title = status.canonical_reason().unwrap_or("Error");
-        let mut response = answer(&ProblemBody { title, status: status.as_u16(), code, detail });
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if status == StatusCode::UNAUTHORIZED {
-            let challenge = if code == Self::INVALID_TOKEN.code { "Bearer error=\"invalid_token\"" } else { "Bearer" };
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-        }
-        response
-    }
+/// A vote that does not count, in words.
+fn refused(refusal: VoteRefusal) -> Problem {
+    let detail = match refusal {
+        VoteRefusal::NotFound => return Problem::not_found(),
+        VoteRefusal::Requester => "The requester cannot decide.",
+        VoteRefusal::RequestersAgent => "Nobody can decide through the client or agent that asks.",
+        VoteRefusal::Role => "None of your roles may decide on it now.",
+        VoteRefusal::AlreadyVoted => "You have decided already.",
+        VoteRefusal::Closed(ApprovalState::Expired) => "Its time has passed.",
+        VoteRefusal::Closed(_) => "It is decided.",
+        VoteRefusal::ReasonRequired => "A reason is required.",
+        VoteRefusal::ReasonTooLong => "A reason may have 500 characters.",
+    };
+    Problem::new(status(refusal), refusal.code(), detail)
 }

@@ -80,7 +80,7 @@ fn check_names<'a>(member: &str, names: impl Iterator<Item = &'a str>) -> Result
 }
 
 /// https, or http where nobody can listen in.
-pub(super) fn check_url(member: &str, url: &Url) -> Result<(), ConfigError> {
+pub(crate) fn check_url(member: &str, url: &Url) -> Result<(), ConfigError> {
     let is_loopback = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),

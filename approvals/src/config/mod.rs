@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use url::Url;
 
+pub(crate) use check::check_url;
 pub use secret::Secret;
 pub use unit::Days;
 

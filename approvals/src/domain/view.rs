@@ -1,6 +1,6 @@
 //! An approval as a person sees it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::decide::{has_escalated, votes_for};
 use super::{
@@ -118,7 +118,7 @@ pub struct VoteView {
 }
 
 /// What has happened to approvals.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EventKind {
     /// A gateway has asked.
@@ -183,7 +183,7 @@ impl EventKind {
 }
 
 /// A person who has done something.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Actor {
     /// Who vouches for the person.
     pub iss: String,
@@ -192,7 +192,8 @@ pub struct Actor {
 }
 
 /// An entry of the history.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct HistoryEvent {
     /// Its number, without gaps over all approvals.
     pub seq: i64,

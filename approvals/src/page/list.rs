@@ -56,7 +56,8 @@ impl Query {
 
     /// The address of the requests before this one.
     fn older(&self, cursor: i64) -> String {
-        let mut query = url::form_urlencoded::Serializer::new("/approvals?".to_owned());
+        const PATH: &str = "/approvals?";
+        let mut query = url::form_urlencoded::Serializer::for_suffix(PATH.to_owned(), PATH.len());
         for (name, value) in
             [("view", &self.view), ("state", &self.state), ("tool", &self.tool), ("requester", &self.requester)]
         {

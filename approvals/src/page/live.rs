@@ -11,6 +11,7 @@ use http::StatusCode;
 use http::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Web;
@@ -42,6 +43,7 @@ struct Live {
     person: Person,
     watched: Watched,
     changes: broadcast::Receiver<Change>,
+    stopping: watch::Receiver<bool>,
     seen: Option<String>,
     ends_at: Instant,
     is_over: bool,
@@ -68,6 +70,7 @@ fn open(web: Web, headers: HeaderMap, watched: Watched) -> Response {
     };
     let live = Live {
         changes: web.approvals.changes(),
+        stopping: web.approvals.stopping(),
         seen: headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned),
         person: session.person(),
         web,
@@ -110,11 +113,16 @@ impl Live {
             return None;
         }
         loop {
-            match tokio::time::timeout_at(look_at, self.changes.recv()).await {
-                Err(_) => return Some(()),
-                Ok(Err(RecvError::Closed)) => return None,
-                Ok(Ok(change)) if !self.concerns(&change) => {}
-                Ok(Ok(_) | Err(RecvError::Lagged(_))) => {
+            let change = tokio::select! {
+                // It fails only when there is nothing that could stop.
+                _ = self.stopping.wait_for(|stopping| *stopping) => return None,
+                () = tokio::time::sleep_until(look_at) => return Some(()),
+                change = self.changes.recv() => change,
+            };
+            match change {
+                Err(RecvError::Closed) => return None,
+                Ok(change) if !self.concerns(&change) => {}
+                Ok(_) | Err(RecvError::Lagged(_)) => {
                     tokio::time::sleep(GATHER).await;
                     return Some(());
                 }

@@ -26,8 +26,8 @@ mod words;
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, State};
-use axum::response::{Redirect, Response};
+use axum::extract::DefaultBodyLimit;
+use axum::response::Redirect;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 use tokio::sync::Semaphore;
@@ -35,7 +35,8 @@ use url::Url;
 
 use crate::Approvals;
 use crate::clock::Clock;
-use crate::sign_in::SignIn;
+use crate::config::{Config, ConfigError};
+use crate::sign_in::{Secrets, SignIn};
 
 /// Bytes of a form.
 const MAX_FORM_BYTES: usize = 16 * 1024;
@@ -54,14 +55,31 @@ pub struct Web {
 impl Web {
     /// For people who reach the service under `public_url`.
     #[must_use]
-    pub fn new(approvals: Approvals, sign_in: SignIn, public_url: &Url, clock: Clock) -> Self {
+    pub fn new(approvals: Approvals, sign_in: SignIn, public_url: &Url) -> Self {
         Self {
+            clock: approvals.clock().clone(),
             approvals,
             sign_in: Arc::new(sign_in),
-            clock,
             origin: public_url.origin().ascii_serialization().into(),
             streams: Arc::new(Semaphore::new(live::MAX_STREAMS)),
         }
+    }
+
+    /// As configured; `None` if nobody can sign in.
+    ///
+    /// # Errors
+    /// When a secret is missing, or the configuration cannot be used.
+    pub fn from_config(approvals: &Approvals, config: &Config) -> Result<Option<Self>, ConfigError> {
+        let Some(sign_in) = &config.sign_in else {
+            if config.approver_tokens.is_some() {
+                let problem = "needs sign_in, whose issuer makes the tokens".to_owned();
+                return Err(ConfigError::Unusable("approver_tokens".to_owned(), problem));
+            }
+            return Ok(None);
+        };
+        let (secrets, clock) = (Secrets::from_env(config)?, approvals.clock().clone());
+        let sign_in = SignIn::new(sign_in, config.approver_tokens.as_ref(), &config.public_url, secrets, clock)?;
+        Ok(Some(Self::new(approvals.clone(), sign_in, &config.public_url)))
     }
 }
 
@@ -78,7 +96,6 @@ pub fn router(web: Web) -> Router {
         .route("/callback", get(sign_in_routes::finish))
         .route("/sign-out", post(sign_in_routes::end))
         .route("/assets/{name}", get(assets::asset))
-        .fallback(nothing)
         .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
         .layer(middleware::from_fn(headers::secure))
         .with_state(web)
@@ -87,9 +104,4 @@ pub fn router(web: Web) -> Router {
 /// `GET /`.
 async fn home() -> Redirect {
     Redirect::to("/approvals")
-}
-
-/// Any other address.
-async fn nothing(State(web): State<Web>) -> Response {
-    notice::Notice::not_found().answer(web.clock.now())
 }

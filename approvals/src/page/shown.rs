@@ -8,8 +8,9 @@ use std::fmt::{self, Display, Write};
 
 use askama::filters::HtmlSafe;
 
-/// Characters of one text that are shown. What is longer is cut, and the number of characters that are missing is told.
-pub(super) const MAX_SHOWN_CHARS: usize = 4000;
+/// Characters of one text that are shown. Nothing that a gateway may send is longer, so that approvers see all of it; what
+/// is longer all the same is cut, and the number of characters that are missing is told.
+pub(super) const MAX_SHOWN_CHARS: usize = 8192;
 
 /// Combining marks shown in a row; more would run over the lines above and below.
 const MAX_MARKS: u8 = 3;

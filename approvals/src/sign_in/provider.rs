@@ -11,8 +11,8 @@ use openidconnect::core::{
 use openidconnect::{
     AccessTokenHash, AdditionalClaims, AuthType, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret,
     CsrfToken, EndpointMaybeSet, EndpointNotSet, EndpointSet, IssuerUrl, Nonce, OAuth2TokenResponse as _,
-    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, SignatureVerificationError, TokenResponse as _,
-    UserInfoClaims,
+    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, SignatureVerificationError,
+    TokenResponse as _, UserInfoClaims,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
@@ -135,9 +135,9 @@ impl Provider {
             .set_pkce_verifier(PkceCodeVerifier::new(pending.verifier));
         let tokens = request.request_async(&self.http).await.map_err(|error| match error {
             RequestTokenError::ServerResponse(refusal) => SignInError::Refused(refusal.to_string()),
-            error @ (RequestTokenError::Request(_) | RequestTokenError::Parse(..) | RequestTokenError::Other(_)) => {
-                SignInError::Unavailable(error.to_string())
-            }
+            RequestTokenError::Parse(error, _) => SignInError::Token(error.to_string()),
+            RequestTokenError::Request(error) => SignInError::Unavailable(error.to_string()),
+            RequestTokenError::Other(problem) => SignInError::Unavailable(problem),
         })?;
         let id_token = tokens.id_token().ok_or_else(|| SignInError::Token("there is no id_token".to_owned()))?;
         let nonce = Nonce::new(pending.nonce);

@@ -1,4 +1,41 @@
-//! What is kept, in SQLite or PostgreSQL.
+//! What is kept, in SQLite or PostgreSQL: approvals, votes, the history, and messages to be sent.
+//!
+//! Every change is one transaction that begins by taking the head of the history ([`write`](self::write)): changes
+//! come one after the other, each with its entries of the history and its messages, all or nothing of it.
+
+mod consume;
+mod gateway;
+mod outbox;
+mod people;
+mod prune;
+mod record;
+mod schema;
+mod sweep;
+mod verify;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::any::AnyPoolOptions;
+use sqlx::{AnyPool, Executor};
+use tokio::sync::Mutex;
+
+pub use consume::Refusal;
+pub(crate) use gateway::Asker;
+pub use gateway::{Attached, Created};
+pub use outbox::{Letter, LetterKey};
+pub use record::Record;
+pub(crate) use verify::hex;
+pub use verify::{Head, HistoryReport};
+
+use crate::metrics::Metrics;
+use crate::webhooks::Announcer;
+
+/// Connections to the database.
+const MAX_CONNECTIONS: u32 = 8;
+/// How long an operation waits for a connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why something could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -7,6 +44,88 @@ pub enum StoreError {
     #[error("the database has failed: {0}")]
     Database(#[from] sqlx::Error),
     /// A row does not hold what this service writes.
-    #[error("a row cannot be read: {0}")]
+    #[error("the database cannot be used: {0}")]
     Corrupt(&'static str),
+    /// The database is named by something else than `sqlite:` or `postgres://`.
+    #[error("the database must be sqlite:FILE or postgres://…")]
+    Unsupported,
+}
+
+/// Which database it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// The database. A copy shares its connections.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: AnyPool,
+    announcer: Arc<Announcer>,
+    metrics: Arc<Metrics>,
+    /// Writers of this process queue here, and not in the database, where they would hold connections.
+    writer: Arc<Mutex<()>>,
+}
+
+impl Store {
+    /// Connects to a database and makes its tables.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    pub async fn open(url: &str, announcer: Arc<Announcer>, metrics: Arc<Metrics>) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let engine = engine(url)?;
+        let mut options = AnyPoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT);
+        if engine == Engine::Sqlite {
+            options = options.after_connect(|connection, _| {
+                Box::pin(async move {
+                    // A commit that has been answered survives a power cut.
+                    connection.execute("PRAGMA busy_timeout = 10000").await?;
+                    connection.execute("PRAGMA synchronous = FULL").await?;
+                    connection.execute("PRAGMA foreign_keys = ON").await?;
+                    Ok(())
+                })
+            });
+        }
+        let pool = options.connect(&with_mode(url, engine)).await?;
+        let mut connection = pool.acquire().await?;
+        if engine == Engine::Sqlite {
+            connection.execute("PRAGMA journal_mode = WAL").await?;
+        }
+        schema::create(&mut connection, engine).await?;
+        drop(connection);
+        Ok(Self { pool, announcer, metrics, writer: Arc::default() })
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let _: i64 = sqlx::query_scalar("SELECT seq FROM history_head WHERE id = 1").fetch_one(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Closes all connections, after what is under way.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+fn engine(url: &str) -> Result<Engine, StoreError> {
+    match url.split_once(':') {
+        Some(("sqlite", _)) => Ok(Engine::Sqlite),
+        Some(("postgres" | "postgresql", _)) => Ok(Engine::Postgres),
+        _ => Err(StoreError::Unsupported),
+    }
+}
+
+/// A file of SQLite is made when it is not there.
+fn with_mode(url: &str, engine: Engine) -> String {
+    if engine == Engine::Postgres || url.contains("mode=") {
+        return url.to_owned();
+    }
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}mode=rwc")
 }

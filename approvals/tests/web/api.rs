@@ -31,16 +31,22 @@ async fn decide(site: &Site, id: &str, token: &str, body: &str) -> (StatusCode, 
 async fn a_person_lists_shows_and_decides() {
     let site = Site::start().await;
     let id = site.ask(json!({})).await;
-    let token = site.provider.access_token(json!({}));
+    let token = site.provider.access_token(&json!({}));
     let (status, list) = get(&site, "/v1/inbox?state=pending&tool=send_message&limit=1", &token).await;
     assert_eq!((status, &list["approvals"][0]["id"]), (StatusCode::OK, &json!(id)));
     let (_, rest) = get(&site, &format!("/v1/inbox?before={}", list["next"]), &token).await;
     assert_eq!(rest, json!({"approvals": []}));
     let (_, view) = get(&site, &format!("/v1/inbox/{id}"), &token).await;
-    assert_eq!((&view["state"], &view["may_decide"], &view["requirements"][0]["met"]), (&json!("pending"), &json!(true), &json!(0)));
+    assert_eq!(
+        (&view["state"], &view["may_decide"], &view["requirements"][0]["met"]),
+        (&json!("pending"), &json!(true), &json!(0))
+    );
     assert_eq!(view["history"][0]["event"], "created");
     let (status, view) = decide(&site, &id, &token, r#"{"decision":"approve","reason":"fine"}"#).await;
-    assert_eq!((status, &view["state"], &view["votes"][0]["sub"]), (StatusCode::OK, &json!("approved"), &json!("approver")));
+    assert_eq!(
+        (status, &view["state"], &view["votes"][0]["sub"]),
+        (StatusCode::OK, &json!("approved"), &json!("approver"))
+    );
     let (status, problem) = decide(&site, &id, &token, r#"{"decision":"reject"}"#).await;
     assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("decided")));
 }
@@ -60,11 +66,11 @@ async fn who_cannot_decide_is_told_why() {
         (json!({}), "[", StatusCode::BAD_REQUEST, "malformed"),
         (json!({}), &" ".repeat(70_000), StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
     ] {
-        let token = site.provider.access_token(claims.clone());
+        let token = site.provider.access_token(&claims);
         let (found, problem) = decide(&site, &id, &token, body).await;
         assert_eq!((found, &problem["code"]), (status, &json!(code)), "{claims} {problem}");
     }
-    let token = site.provider.access_token(json!({}));
+    let token = site.provider.access_token(&json!({}));
     let (status, _) = get(&site, "/v1/inbox/AAAAAAAAAAAAAAAAAAAAAA", &token).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     for query in ["state=open", "limit=0", "limit=101", "before=x", "colour=red"] {
@@ -86,14 +92,14 @@ async fn tokens_that_are_not_of_a_person_through_a_known_client_are_refused() {
         json!({"iss": "https://evil.example"}),
         json!({"cnf": {"jkt": "x"}}),
     ] {
-        let token = site.provider.access_token(claims.clone());
+        let token = site.provider.access_token(&claims);
         let (status, problem) = get(&site, "/v1/inbox", &token).await;
         assert_eq!((status, &problem["code"]), (StatusCode::UNAUTHORIZED, &json!("invalid_token")), "{claims}");
     }
-    let (status, _) = get(&site, "/v1/inbox", &format!("{}x", site.provider.access_token(json!({})))).await;
+    let (status, _) = get(&site, "/v1/inbox", &format!("{}x", site.provider.access_token(&json!({})))).await;
     assert_eq!(status, StatusCode::UNAUTHORIZED);
     let plain = reqwest::Client::new().get(format!("{}/v1/inbox", site.origin));
-    assert_eq!(send(plain.try_clone().unwrap()).await.1["code"], "unauthenticated");
+    assert_eq!(send(plain.try_clone().unwrap()).await.1["code"], "unauthorized");
     // A session is no token, and no site can make a browser send one.
     let browser = site.browser_of("approver", &["approvers"]).await;
     let cookie = format!("approvals={}", browser.cookies["approvals"]);
@@ -103,7 +109,7 @@ async fn tokens_that_are_not_of_a_person_through_a_known_client_are_refused() {
 #[tokio::test]
 async fn new_keys_are_fetched_for_tokens_too() {
     let site = Site::start().await;
-    assert_eq!(get(&site, "/v1/inbox", &site.provider.access_token(json!({}))).await.0, StatusCode::OK);
+    assert_eq!(get(&site, "/v1/inbox", &site.provider.access_token(&json!({}))).await.0, StatusCode::OK);
     site.provider.rotate();
-    assert_eq!(get(&site, "/v1/inbox", &site.provider.access_token(json!({}))).await.0, StatusCode::OK);
+    assert_eq!(get(&site, "/v1/inbox", &site.provider.access_token(&json!({}))).await.0, StatusCode::OK);
 }

@@ -10,8 +10,8 @@ async fn every_answer_has_its_headers() {
     let site = Site::start().await;
     let id = site.ask(json!({})).await;
     let mut browser = site.browser_of("approver", &["approvers"]).await;
-    let paths = ["/", "/approvals", &*format!("/approvals/{id}"), "/approvals/x", "/nothing", "/sign-in", "/callback"];
-    for path in paths.into_iter().chain(["/assets/style.css", "/assets/none", "/sign-out"]) {
+    let paths = ["/", "/approvals", &*format!("/approvals/{id}"), "/approvals/x", "/sign-in", "/callback"];
+    for path in paths.into_iter().chain(["/assets/style.css", "/assets/none"]) {
         let headers = browser.get(path).await.headers;
         let header = |name: &str| headers.get(name).unwrap_or_else(|| panic!("{path}: {name}")).to_str().unwrap();
         let policy = header("content-security-policy");
@@ -33,9 +33,14 @@ async fn pages_have_no_inline_script_or_style() {
     let site = Site::start().await;
     let id = site.ask(json!({})).await;
     let mut browser = site.browser_of("approver", &["approvers"]).await;
-    for path in ["/approvals", "/approvals?view=history", &*format!("/approvals/{id}"), "/nothing"] {
+    for path in ["/approvals", "/approvals?view=history", &*format!("/approvals/{id}"), "/approvals/x"] {
         let body = browser.get(path).await.body;
-        assert!(!body.contains("<style") && !body.contains(" style=") && !body.contains(" on"), "{path}: {body}");
+        let is_handler = |part: &str| {
+            let name = part.split(|character: char| !character.is_ascii_lowercase()).next().unwrap();
+            name.starts_with("on") && part[name.len()..].starts_with('=')
+        };
+        assert!(!body.contains("<style") && !body.contains(" style="), "{path}: {body}");
+        assert!(!body.split(' ').any(is_handler), "{path}: {body}");
         assert_eq!(body.matches("<script").count(), 1);
         assert!(body.contains("<script src=\"/assets/live.js?v="));
     }
@@ -68,7 +73,9 @@ async fn forms_of_other_sites_do_nothing() {
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{headers:?}");
     }
     assert_eq!(browser.get(&path).await.status, StatusCode::METHOD_NOT_ALLOWED);
-    for form in [&[("csrf", &*csrf)][..], &[("csrf", &csrf), ("decision", "maybe")], &[("csrf", &csrf), ("csrf", &csrf)]] {
+    for form in
+        [&[("csrf", &*csrf)][..], &[("csrf", &csrf), ("decision", "maybe")], &[("csrf", &csrf), ("csrf", &csrf)]]
+    {
         assert_eq!(browser.post(&path, form).await.status, StatusCode::BAD_REQUEST, "{form:?}");
     }
     assert!(browser.get(&format!("/approvals/{id}")).await.body.contains("<textarea"), "it still waits");
@@ -79,7 +86,9 @@ async fn forms_of_other_sites_do_nothing() {
 #[tokio::test]
 async fn signing_in_leads_to_our_own_pages_only() {
     let site = Site::start().await;
-    for next in ["https://evil.example", "//evil.example", "/\\evil.example", "/approvals/..//evil.example", "javascript:x"] {
+    for next in
+        ["https://evil.example", "//evil.example", "/\\evil.example", "/approvals/..//evil.example", "javascript:x"]
+    {
         let mut browser = site.browser();
         assert_eq!(browser.sign_in(next).await.location(), "/approvals", "{next}");
         let query: String = url::form_urlencoded::byte_serialize(next.as_bytes()).collect();
@@ -107,7 +116,16 @@ async fn unknown_and_invisible_are_the_same() {
             // The clock.
             body.split_once("data-now=\"").map(|(_, rest)| rest[10..].to_owned()).unwrap_or(body)
         };
-        seen.push((page.status, same(&page.body), decided.status, same(&decided.body), live.status, live.body, outside.status, same(&outside.body)));
+        seen.push((
+            page.status,
+            same(&page.body),
+            decided.status,
+            same(&decided.body),
+            live.status,
+            live.body,
+            outside.status,
+            same(&outside.body),
+        ));
     }
     assert_eq!(seen[0], seen[1]);
     assert_eq!((seen[0].0, seen[0].2), (StatusCode::NOT_FOUND, StatusCode::NOT_FOUND));
@@ -134,23 +152,25 @@ async fn text_by_others_stays_text() {
     let site = Site::start().await;
     let mut browser = site.browser_of("approver", &["approvers"]).await;
     for hostile in HOSTILE {
+        // Gateways send no control characters but in arguments and purpose; the service refuses others.
+        let name: String = hostile.chars().filter(|character| !character.is_control()).collect();
         let mut arguments = serde_json::Map::new();
         arguments.insert(format!("/{hostile}"), json!(hostile));
         let id = site
             .ask(json!({
                 "requester": {
-                    "issuer": hostile, "subject": hostile, "client_id": hostile, "agent": hostile, "tenant": hostile,
-                    "roles": [hostile], "actors": [hostile],
+                    "issuer": name, "subject": name, "client_id": name, "agent": name, "tenant": name,
+                    "roles": [name], "actors": [name],
                 },
                 "call": {
-                    "revision": hostile, "method": hostile, "kind": "tool", "name": hostile,
+                    "revision": name, "method": name, "kind": "tool", "name": name,
                     "arguments": arguments, "withheld": true, "purpose": hostile,
                 },
                 "requirements": [{
-                    "gate": "rule", "name": hostile, "approvers": ["approvers", hostile], "count": 2,
-                    "escalate": {"after": 1, "approvers": [hostile]},
+                    "gate": "rule", "name": name, "approvers": ["approvers", name], "count": 2,
+                    "escalate": {"after": 1, "approvers": [name]},
                 }],
-                "escalated_from": hostile,
+                "escalated_from": name,
             }))
             .await;
         let page = browser.get(&format!("/approvals/{id}")).await;
@@ -168,7 +188,15 @@ async fn text_by_others_stays_text() {
 }
 
 fn assert_harmless(body: &str, hostile: &str) {
-    for bad in ["<script>", "<img src=x", "<svg", "onerror=alert(1)>", "href=\"https://evil", "href=\"javascript", " onfocus=alert(1) autofocus='"] {
+    for bad in [
+        "<script>",
+        "<img src=x",
+        "<svg",
+        "onerror=alert(1)>",
+        "href=\"https://evil",
+        "href=\"javascript",
+        " onfocus=alert(1) autofocus='",
+    ] {
         assert!(!body.contains(bad), "{hostile:?} became {bad}: {body}");
     }
     for character in body.chars() {
@@ -179,14 +207,16 @@ fn assert_harmless(body: &str, hostile: &str) {
 }
 
 #[tokio::test]
-async fn long_text_does_not_make_long_pages() {
+async fn all_of_a_long_argument_is_shown() {
     let site = Site::start().await;
     let mut browser = site.browser_of("approver", &["approvers"]).await;
     let call = json!({
         "revision": "2025-11-25", "method": "tools/call", "kind": "tool", "name": "send_message",
-        "arguments": {"/text": "x".repeat(40_000)}, "withheld": false,
+        "arguments": {"/text": "x".repeat(8192)}, "withheld": false,
     });
     let id = site.ask(json!({ "call": call })).await;
     let body = browser.get(&format!("/approvals/{id}")).await.body;
-    assert!(body.contains("36000 more characters are not shown") && body.len() < 20_000, "{}", body.len());
+    assert!(body.contains(&"x".repeat(8192)) && !body.contains("are not shown"));
+    // It scrolls, also with the keyboard.
+    assert!(body.contains("<span class=\"value\" tabindex=\"0\""));
 }

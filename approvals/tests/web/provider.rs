@@ -10,29 +10,31 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jwt_simple::prelude::{Ed25519KeyPair, EdDSAKeyPairLike as _, Ed25519PublicKey, JWTClaims, JWTHeader};
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jwt_simple::prelude::{Ed25519KeyPair, Ed25519PublicKey, EdDSAKeyPairLike as _, HeaderOptions, JWTClaims};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
+
+use crate::site::CLIENT_SECRET;
 
 type Parameters = BTreeMap<String, String>;
 
 /// What the provider says and does next. Members of tokens that are null are left out.
 #[derive(Clone, Debug)]
-pub struct Behaviour {
+pub(crate) struct Behaviour {
     /// Claims of the identity token, over those that are right.
-    pub id_token: Value,
+    pub(crate) id_token: Value,
     /// What the user info endpoint says.
-    pub user_info: Value,
+    pub(crate) user_info: Value,
     /// Parameters of the answer to the browser, over those that are right.
-    pub answer: Parameters,
+    pub(crate) answer: Parameters,
     /// Signs with a key that is not published.
-    pub forge: bool,
+    pub(crate) forge: bool,
 }
 
 impl Behaviour {
     /// Signs in this person.
-    pub fn person(subject: &str, roles: &[&str]) -> Self {
+    pub(crate) fn person(subject: &str, roles: &[&str]) -> Self {
         Self {
             id_token: json!({"sub": subject, "name": format!("The {subject}"), "roles": roles}),
             user_info: json!({"sub": subject}),
@@ -44,7 +46,7 @@ impl Behaviour {
 
 /// A running provider.
 #[derive(Clone)]
-pub struct Provider(Arc<Inner>);
+pub(crate) struct Provider(Arc<Inner>);
 
 struct Inner {
     issuer: String,
@@ -57,7 +59,7 @@ struct Inner {
 
 impl Provider {
     /// Starts a provider on a free port.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let issuer = format!("http://{}", listener.local_addr().unwrap());
         let provider = Self(Arc::new(Inner {
@@ -78,29 +80,29 @@ impl Provider {
         provider
     }
 
-    pub fn issuer(&self) -> &str {
+    pub(crate) fn issuer(&self) -> &str {
         &self.0.issuer
     }
 
     /// From now on.
-    pub fn behave(&self, behaviour: Behaviour) {
+    pub(crate) fn behave(&self, behaviour: Behaviour) {
         *self.0.behaviour.lock().unwrap() = behaviour;
     }
 
     /// New keys; the old ones are gone.
-    pub fn rotate(&self) {
+    pub(crate) fn rotate(&self) {
         *self.0.key.lock().unwrap() = Ed25519KeyPair::generate().with_key_id("two");
     }
 
     /// An access token, with these claims over those that are right.
-    pub fn access_token(&self, claims: Value) -> String {
+    pub(crate) fn access_token(&self, claims: &Value) -> String {
         let right = json!({
             "aud": "https://approvals.example", "client_id": "approvals-cli", "sub": "approver", "roles": ["approvers"],
         });
         self.sign("at+jwt", right, claims, false)
     }
 
-    fn sign(&self, typ: &str, mut right: Value, over: Value, forge: bool) -> String {
+    fn sign(&self, typ: &str, mut right: Value, over: &Value, forge: bool) -> String {
         let now = OffsetDateTime::now_utc().unix_timestamp();
         let members = right.as_object_mut().unwrap();
         members.insert("iss".to_owned(), json!(self.0.issuer));
@@ -127,8 +129,8 @@ fn compact(key: &Ed25519KeyPair, typ: &str, claims: &Map<String, Value>) -> Stri
         nonce: None,
         custom: claims.clone(),
     };
-    let header = JWTHeader { signature_type: Some(typ.to_owned()), ..JWTHeader::default() };
-    key.sign_with_options(no_claims, &jwt_simple::prelude::HeaderOptions::from(&header)).unwrap()
+    let header = HeaderOptions { signature_type: Some(typ.to_owned()), ..HeaderOptions::default() };
+    key.sign_with_options(no_claims, &header).unwrap()
 }
 
 async fn configuration(State(provider): State<Provider>) -> Json<Value> {
@@ -175,8 +177,9 @@ async fn authorize(State(provider): State<Provider>, Query(request): Query<Param
 
 async fn token(State(provider): State<Provider>, headers: HeaderMap, Form(form): Form<Parameters>) -> Response {
     let refuse = |code: &str| (StatusCode::BAD_REQUEST, Json(json!({"error": code}))).into_response();
-    // client_secret_basic: approvals, secret
-    if headers.get("authorization").is_none_or(|value| value != "Basic YXBwcm92YWxzOnNlY3JldA==") {
+    let secret = std::env::var(CLIENT_SECRET).unwrap();
+    let basic = format!("Basic {}", STANDARD.encode(format!("approvals:{secret}")));
+    if headers.get("authorization").is_none_or(|value| *value != *basic) {
         return refuse("invalid_client");
     }
     let Some(request) = provider.0.codes.lock().unwrap().remove(&form["code"]) else { return refuse("invalid_grant") };
@@ -186,7 +189,7 @@ async fn token(State(provider): State<Provider>, headers: HeaderMap, Form(form):
     }
     let Behaviour { id_token, forge, .. } = provider.0.behaviour.lock().unwrap().clone();
     let right = json!({"aud": "approvals", "nonce": request["nonce"]});
-    let id_token = provider.sign("JWT", right, id_token, forge);
+    let id_token = provider.sign("JWT", right, &id_token, forge);
     Json(json!({"access_token": "opaque", "token_type": "Bearer", "expires_in": 60, "id_token": id_token}))
         .into_response()
 }

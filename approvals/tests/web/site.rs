@@ -3,32 +3,32 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use axum::Router;
 use jwt_simple::prelude::Ed25519KeyPair;
 use reqwest::header::{HeaderMap, LOCATION, SET_COOKIE};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use toolgate_approvals::clock::Clock;
-use toolgate_approvals::config::{Config, Secret};
-use toolgate_approvals::domain::Request;
-use toolgate_approvals::page::Web;
-use toolgate_approvals::sign_in::{Secrets, SignIn};
-use toolgate_approvals::store::Created;
-use toolgate_approvals::{Approvals, approver_api, page};
+use toolgate_approvals::config::Config;
+use toolgate_approvals::{Approvals, server};
 
 use crate::provider::{Behaviour, Provider};
 
+/// Environment variables that cargo gives to tests. They stand for secrets here, since tests can set no variables:
+/// that is unsafe where there are threads.
+const SECRET: &str = "CARGO_PKG_DESCRIPTION";
+/// See [`SECRET`].
+pub(crate) const CLIENT_SECRET: &str = "CARGO_PKG_NAME";
+
 /// A running service with a provider of its own.
-pub struct Site {
-    pub origin: String,
-    pub provider: Provider,
-    pub approvals: Approvals,
-    pub clock: Clock,
+pub(crate) struct Site {
+    pub(crate) origin: String,
+    pub(crate) provider: Provider,
+    pub(crate) clock: Clock,
     _directory: tempfile::TempDir,
 }
 
 impl Site {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let provider = Provider::start().await;
         let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
@@ -39,28 +39,25 @@ impl Site {
             "listen": "127.0.0.1:0",
             "public_url": origin,
             "signing_keys": [{"kid": "a1", "file": key}],
-            "gateways": [{"name": "edge", "token_env": "UNUSED", "audiences": ["https://mcp.example/mcp"]}],
-            "sign_in": {"issuer": provider.issuer(), "client_id": "approvals", "roles": ["roles", "/realm/roles"]},
+            "gateways": [{"name": "edge", "token_env": SECRET, "audiences": ["https://mcp.example/mcp"]}],
+            "session_key_env": SECRET,
+            "sign_in": {
+                "issuer": provider.issuer(), "client_id": "approvals", "client_secret_env": CLIENT_SECRET,
+                "roles": ["roles", "/realm/roles"],
+            },
             "approver_tokens": {"audience": "https://approvals.example", "clients": ["approvals-cli"]},
         });
         let config = Config::parse(&config.to_string()).unwrap();
         let clock = Clock::default();
         let database = format!("sqlite:{}", directory.path().join("approvals.db").display());
         let approvals = Approvals::open(&config, &database, clock.clone()).await.unwrap();
-        let secrets = Secrets {
-            session_key: Secret::new("0123456789abcdef0123456789abcdef", 32).unwrap(),
-            client_secret: Secret::new("secret", 1),
-        };
-        let tokens = config.approver_tokens.as_ref();
-        let sign_in = SignIn::new(config.sign_in.as_ref().unwrap(), tokens, &config.public_url, secrets, clock.clone());
-        let web = Web::new(approvals.clone(), sign_in.unwrap(), &config.public_url);
-        let app: Router = page::router(web.clone()).merge(approver_api::router(web));
+        let app = server::router(&approvals, &config).unwrap();
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { origin, provider, approvals, clock, _directory: directory }
+        Self { origin, provider, clock, _directory: directory }
     }
 
     /// A request for approval, with these members over the usual ones; its id.
-    pub async fn ask(&self, over: Value) -> String {
+    pub(crate) async fn ask(&self, over: Value) -> String {
         let mut request = json!({
             "binding": hex(&over),
             "audience": "https://mcp.example/mcp",
@@ -79,20 +76,27 @@ impl Site {
             "expires_in": 600,
         });
         request.as_object_mut().unwrap().extend(over.as_object().unwrap().clone());
-        let request: Request = serde_json::from_value(request).unwrap();
-        let created = self.approvals.store().create_or_attach("edge", &request, self.clock.now()).await.unwrap();
-        let Created::Record(record, _) = created else { panic!("too many") };
-        record.id.clone()
+        let asked = reqwest::Client::new()
+            .post(format!("{}/v1/approvals", self.origin))
+            .bearer_auth(std::env::var(SECRET).unwrap())
+            .header("content-type", "application/json")
+            .body(request.to_string());
+        let answer = asked.send().await.unwrap();
+        let status = answer.status();
+        let text = answer.text().await.unwrap();
+        assert_eq!(status, StatusCode::CREATED, "{text}");
+        let state: Value = serde_json::from_str(&text).unwrap();
+        state["id"].as_str().unwrap().to_owned()
     }
 
     /// A browser in which nobody has signed in.
-    pub fn browser(&self) -> Browser {
+    pub(crate) fn browser(&self) -> Browser {
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         Browser { client, origin: self.origin.clone(), cookies: BTreeMap::new() }
     }
 
     /// A browser in which this person has signed in.
-    pub async fn browser_of(&self, subject: &str, roles: &[&str]) -> Browser {
+    pub(crate) async fn browser_of(&self, subject: &str, roles: &[&str]) -> Browser {
         self.provider.behave(Behaviour::person(subject, roles));
         let mut browser = self.browser();
         let answer = browser.sign_in("/approvals").await;
@@ -108,44 +112,44 @@ fn hex(value: &Value) -> String {
 
 /// A browser, as far as the service can tell.
 #[derive(Clone)]
-pub struct Browser {
+pub(crate) struct Browser {
     client: reqwest::Client,
     origin: String,
-    pub cookies: BTreeMap<String, String>,
+    pub(crate) cookies: BTreeMap<String, String>,
 }
 
 /// An answer.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    pub fn location(&self) -> &str {
+    pub(crate) fn location(&self) -> &str {
         self.headers.get(LOCATION).map_or("", |value| value.to_str().unwrap())
     }
 
     /// The value of a hidden field.
-    pub fn csrf(&self) -> String {
+    pub(crate) fn csrf(&self) -> String {
         let (_, rest) = self.body.split_once("name=\"csrf\" value=\"").expect("a form");
         rest.split_once('"').unwrap().0.to_owned()
     }
 }
 
 impl Browser {
-    pub async fn get(&mut self, path: &str) -> Answer {
+    pub(crate) async fn get(&mut self, path: &str) -> Answer {
         self.send(Method::GET, path, &[("sec-fetch-mode", "navigate"), ("sec-fetch-site", "none")], None).await
     }
 
     /// Sends a form as a page of the service does.
-    pub async fn post(&mut self, path: &str, form: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn post(&mut self, path: &str, form: &[(&str, &str)]) -> Answer {
         let headers = [("sec-fetch-mode", "navigate"), ("sec-fetch-site", "same-origin"), ("origin", "null")];
         self.send(Method::POST, path, &headers, Some(form)).await
     }
 
-    pub async fn send(
+    pub(crate) async fn send(
         &mut self,
         method: Method,
         path: &str,
@@ -177,7 +181,7 @@ impl Browser {
     }
 
     /// Begins to sign in, and lets the provider send the browser back; where to.
-    pub async fn begin(&mut self, next: &str) -> String {
+    pub(crate) async fn begin(&mut self, next: &str) -> String {
         let query: String = url::form_urlencoded::byte_serialize(next.as_bytes()).collect();
         let begun = self.get(&format!("/sign-in?next={query}")).await;
         assert_eq!(begun.status, StatusCode::SEE_OTHER, "{}", begun.body);
@@ -186,7 +190,7 @@ impl Browser {
     }
 
     /// Signs in; the answer of the service to the browser that comes back.
-    pub async fn sign_in(&mut self, next: &str) -> Answer {
+    pub(crate) async fn sign_in(&mut self, next: &str) -> Answer {
         let callback = self.begin(next).await;
         self.get(&callback).await
     }
