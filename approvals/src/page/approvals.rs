@@ -8,7 +8,7 @@ use http::{StatusCode, Uri};
 use serde::Deserialize;
 
 use super::assets::ASSETS;
-use super::detail::RequestPage;
+use super::detail::{self, RequestPage};
 use super::frame::{Frame, Reader, answer, with_cookies};
 use super::list::{self, ListPage};
 use super::notice::Notice;
@@ -43,7 +43,8 @@ pub(super) async fn list(
         Err(error) => return broken(&web, &error),
     };
     let now = web.clock.now();
-    let events = uri.query().map_or_else(|| "/events".to_owned(), |query| format!("/events?{query}"));
+    let query_text = uri.query().unwrap_or_default();
+    let events = format!("/events?seen={}&{query_text}", list::version(&views));
     let frame = frame(&web, &session, &person, Some(events), None);
     let page = ListPage::new(frame, &query, &views, !person.roles.is_empty(), now);
     renewed(&web, &session, &headers, answer(StatusCode::OK, &page))
@@ -108,7 +109,7 @@ async fn one(
         Ok(None) => return Notice::not_found().answer_in(frame(web, session, &person, None, None)),
         Err(error) => return broken(web, &error),
     };
-    let events = format!("/approvals/{}/events", view.id);
+    let events = format!("/approvals/{}/events?seen={}", view.id, detail::version(&view));
     let frame = frame(web, session, &person, Some(events), Some(Status::of(view.state).sentence));
     let mut page = RequestPage::new(frame, &view, &history, &person, web.clock.now());
     page.csrf = web.sign_in.csrf_token(session);

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
@@ -27,6 +28,8 @@ const MAX_AGE: Duration = Duration::from_secs(300);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Time for which changes are gathered.
 const GATHER: Duration = Duration::from_millis(150);
+/// Browsers pass over events without data.
+const NO_DATA: &str = "-";
 /// Time between two signs of life.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -34,6 +37,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 enum Watched {
     List(list::Query),
     One(String),
+}
+
+/// What the page shows that opens the stream: it is told at once if that has changed meanwhile.
+#[derive(Debug, Deserialize)]
+pub(super) struct Seen {
+    seen: Option<String>,
 }
 
 /// A stream.
@@ -51,16 +60,26 @@ struct Live {
 }
 
 /// `GET /events`: the list.
-pub(super) async fn of_list(State(web): State<Web>, Query(query): Query<list::Query>, headers: HeaderMap) -> Response {
-    open(web, headers, Watched::List(query))
+pub(super) async fn of_list(
+    State(web): State<Web>,
+    Query(query): Query<list::Query>,
+    Query(Seen { seen }): Query<Seen>,
+    headers: HeaderMap,
+) -> Response {
+    open(web, headers, Watched::List(query), seen)
 }
 
 /// `GET /approvals/{id}/events`: one request.
-pub(super) async fn of_one(State(web): State<Web>, Path(id): Path<String>, headers: HeaderMap) -> Response {
-    open(web, headers, Watched::One(id))
+pub(super) async fn of_one(
+    State(web): State<Web>,
+    Path(id): Path<String>,
+    Query(Seen { seen }): Query<Seen>,
+    headers: HeaderMap,
+) -> Response {
+    open(web, headers, Watched::One(id), seen)
 }
 
-fn open(web: Web, headers: HeaderMap, watched: Watched) -> Response {
+fn open(web: Web, headers: HeaderMap, watched: Watched, seen: Option<String>) -> Response {
     let Some(session) = web.sign_in.session(&headers) else {
         // A stream would be opened again and again.
         return StatusCode::NO_CONTENT.into_response();
@@ -68,10 +87,11 @@ fn open(web: Web, headers: HeaderMap, watched: Watched) -> Response {
     let Ok(permit) = web.streams.clone().try_acquire_owned() else {
         return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, HeaderValue::from_static("30"))]).into_response();
     };
+    let last_event = headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
     let live = Live {
         changes: web.approvals.changes(),
         stopping: web.approvals.stopping(),
-        seen: headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned),
+        seen: last_event.or(seen),
         person: session.person(),
         web,
         headers,
@@ -93,14 +113,12 @@ impl Live {
         loop {
             if self.web.sign_in.session(&self.headers).is_none() {
                 self.is_over = true;
-                return Some((Ok(Event::default().event("signed-out").data("")), self));
+                return Some((Ok(Event::default().event("signed-out").data(NO_DATA)), self));
             }
             let version = self.version().await?;
             if self.seen.as_ref() != Some(&version) {
-                // A page that has just been made knows.
-                let event = if self.seen.is_some() { "changed" } else { "begun" };
                 self.seen = Some(version.clone());
-                return Some((Ok(Event::default().event(event).id(version).data("")), self));
+                return Some((Ok(Event::default().event("changed").id(version).data(NO_DATA)), self));
             }
             self.wait().await?;
         }
