@@ -25,12 +25,13 @@
   };
 
   const clock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+  const exactClock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
   const localise = (part) => {
     for (const time of part.querySelectorAll("time[data-local]")) {
       const at = new Date(time.dateTime);
       if (Number.isNaN(at.getTime())) continue;
       time.title = time.textContent;
-      time.textContent = clock.format(at);
+      time.textContent = (time.dataset.local === "exact" ? exactClock : clock).format(at);
       time.removeAttribute("data-local");
     }
   };
@@ -101,14 +102,23 @@
   setInterval(count, 1000);
 
   if (root.dataset.events && "EventSource" in window) {
-    const source = new EventSource(root.dataset.events);
-    source.addEventListener("changed", refresh);
-    source.addEventListener("signed-out", () => {
-      source.close();
-      location.reload();
-    });
+    let source = null;
+    const listen = () => {
+      source = new EventSource(root.dataset.events);
+      source.addEventListener("changed", refresh);
+      source.addEventListener("signed-out", () => {
+        source.close();
+        location.reload();
+      });
+    };
+    // A page that nobody looks at holds no connection: browsers open only a few to one host, for all tabs together.
     document.addEventListener("visibilitychange", () => {
-      if (document.visibilityState === "visible") refresh();
+      source?.close();
+      if (document.visibilityState === "visible") {
+        refresh();
+        listen();
+      }
     });
+    if (document.visibilityState === "visible") listen();
   }
 })();

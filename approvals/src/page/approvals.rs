@@ -1,6 +1,6 @@
 //! Seeing and deciding.
 
-use axum::extract::rejection::FormRejection;
+use axum::extract::rejection::{FormRejection, QueryRejection};
 use axum::extract::{Form, Path, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::header::HeaderMap;
@@ -32,12 +32,14 @@ pub(super) struct Decision {
 /// `GET /approvals`.
 pub(super) async fn list(
     State(web): State<Web>,
-    Query(query): Query<list::Query>,
+    query: Result<Query<list::Query>, QueryRejection>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
     let Some(session) = web.sign_in.session(&headers) else { return signed_out(&web, &uri) };
     let person = session.person();
+    // An address that makes no sense leads to the list all the same.
+    let Query(query) = query.unwrap_or_default();
     let views = match web.approvals.inbox(&person, &query.filter()).await {
         Ok(views) => views,
         Err(error) => return broken(&web, &error),

@@ -6,7 +6,7 @@ use super::frame::Frame;
 use super::list::Left;
 use super::shown::Shown;
 use super::when::{Span, When};
-use super::words::{self, Standing, Status};
+use super::words::{self, Standing, Status, Verb};
 use crate::domain::{HistoryEvent, Person, RequirementView, Scalar, UnixSeconds, View, VoteView};
 
 /// Characters of a value from which it may need to be scrolled.
@@ -27,7 +27,8 @@ pub(super) struct RequestPage<'a> {
     pub(super) reason_is_wrong: bool,
     id: &'a str,
     kind: &'static str,
-    verb: &'static str,
+    verb: Verb,
+    is_open: bool,
     name: Shown<'a>,
     plain_name: Shown<'a>,
     status: Status,
@@ -114,6 +115,7 @@ impl<'a> RequestPage<'a> {
             id: &view.id,
             kind: words::kind(call.kind),
             verb: words::verb(call.kind),
+            is_open: view.state.is_open(),
             name: Shown::new(&call.name),
             plain_name: Shown::plain(&call.name),
             status: Status::of(view.state),
@@ -169,10 +171,10 @@ fn who(view: &View) -> Vec<Fact<'_>> {
         ("Person", vec![&*requester.subject]),
         ("Client", requester.client_id.as_deref().into_iter().collect()),
         ("Agent", requester.agent.as_deref().into_iter().collect()),
-        ("Acting for them", requester.actors.iter().map(String::as_str).collect()),
+        ("Chain of actors", requester.actors.iter().map(String::as_str).collect()),
         ("Roles", requester.roles.iter().map(String::as_str).collect()),
         ("Tenant", requester.tenant.as_deref().into_iter().collect()),
-        ("Signed in at", vec![&*requester.issuer]),
+        ("Known by", vec![&*requester.issuer]),
         ("Gateway", vec![&*view.gateway]),
     ])
 }

@@ -126,6 +126,10 @@ struct Card<'a> {
     status: Status,
     requester: Shown<'a>,
     through: Option<Shown<'a>>,
+    gate_kind: &'static str,
+    gate: Shown<'a>,
+    /// Gates beside that one.
+    more_gates: usize,
     left: Option<Left>,
     created: When,
     may_decide: bool,
@@ -178,6 +182,7 @@ pub(super) fn version(views: &[View]) -> String {
 
 fn card(view: &View, now: UnixSeconds) -> Card<'_> {
     let requester = &view.requester;
+    let gate = view.requirements.first();
     Card {
         id: &view.id,
         kind: words::kind(view.call.kind),
@@ -185,7 +190,10 @@ fn card(view: &View, now: UnixSeconds) -> Card<'_> {
         status: Status::of(view.state),
         requester: Shown::new(&requester.subject),
         through: requester.agent.as_deref().or(requester.client_id.as_deref()).map(Shown::new),
-        left: Left::of(view, now),
+        gate_kind: gate.map_or("", |gate| words::gate(gate.gate)),
+        gate: Shown::new(gate.map_or("", |gate| &gate.name)),
+        more_gates: view.requirements.len().saturating_sub(1),
+        left: Left::of(view, now).filter(|_| view.state == State::Pending),
         created: When::new(view.created_at),
         may_decide: view.may_decide,
         hint: match (view.may_decide, view.why_not) {

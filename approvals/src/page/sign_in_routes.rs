@@ -1,5 +1,6 @@
 //! Signing in and out.
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Form, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::header::HeaderMap;
@@ -25,7 +26,12 @@ pub(super) struct Bare {
 }
 
 /// `GET /sign-in?next=`.
-pub(super) async fn begin(State(web): State<Web>, Query(query): Query<Next>, headers: HeaderMap) -> Response {
+pub(super) async fn begin(
+    State(web): State<Web>,
+    query: Result<Query<Next>, QueryRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let Query(query) = query.unwrap_or_default();
     let next = Destination::of(&query.next);
     if web.sign_in.session(&headers).is_some() {
         return Redirect::to(&next.to_string()).into_response();
@@ -37,7 +43,12 @@ pub(super) async fn begin(State(web): State<Web>, Query(query): Query<Next>, hea
 }
 
 /// `GET /callback`: back from the provider.
-pub(super) async fn finish(State(web): State<Web>, Query(answer): Query<Answer>, headers: HeaderMap) -> Response {
+pub(super) async fn finish(
+    State(web): State<Web>,
+    answer: Result<Query<Answer>, QueryRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let Ok(Query(answer)) = answer else { return failed(&web, &SignInError::Unknown) };
     match web.sign_in.finish(&headers, answer).await {
         Ok(signed_in) => {
             let response = Redirect::to(&signed_in.next.to_string()).into_response();

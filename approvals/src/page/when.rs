@@ -28,6 +28,11 @@ impl When {
         let (hour, minute, second) = at.to_hms();
         format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z", u8::from(month))
     }
+
+    /// With seconds, for records: `2026-11-02 14:03:00 UTC`.
+    pub(super) fn exact(self) -> String {
+        self.machine().replace('T', " ").replace('Z', " UTC")
+    }
 }
 
 impl fmt::Display for When {
@@ -101,5 +106,6 @@ mod tests {
         let at = When::new(1_793_628_180);
         assert_eq!(at.to_string(), "2026-11-02 14:03 UTC");
         assert_eq!(at.machine(), "2026-11-02T14:03:00Z");
+        assert_eq!(at.exact(), "2026-11-02 14:03:00 UTC");
     }
 }

@@ -36,12 +36,19 @@ pub(super) const fn kind(kind: Kind) -> &'static str {
     }
 }
 
+/// What is done with a thing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Verb {
+    pub(super) present: &'static str,
+    pub(super) infinitive: &'static str,
+}
+
 /// What is done with a thing of that kind.
-pub(super) const fn verb(kind: Kind) -> &'static str {
+pub(super) const fn verb(kind: Kind) -> Verb {
     match kind {
-        Kind::Tool => "calls the tool",
-        Kind::Prompt => "gets the prompt",
-        Kind::Resource => "reads the resource",
+        Kind::Tool => Verb { present: "calls the tool", infinitive: "to call the tool" },
+        Kind::Prompt => Verb { present: "gets the prompt", infinitive: "to get the prompt" },
+        Kind::Resource => Verb { present: "reads the resource", infinitive: "to read the resource" },
     }
 }
 

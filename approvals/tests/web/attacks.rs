@@ -220,3 +220,20 @@ async fn all_of_a_long_argument_is_shown() {
     // It scrolls, also with the keyboard.
     assert!(body.contains("<span class=\"value\" tabindex=\"0\""));
 }
+
+#[tokio::test]
+async fn addresses_without_sense_do_no_harm() {
+    let site = Site::start().await;
+    let mut browser = site.browser_of("approver", &["approvers"]).await;
+    for (path, status) in [
+        ("/approvals?view=history&view=x&before=9999999999999999999", StatusCode::OK),
+        ("/approvals?state=%00&tool=%ff&before=-1&requester=%27%20OR%201=1", StatusCode::OK),
+        ("/sign-in?next=/a&next=/b", StatusCode::SEE_OTHER),
+        ("/callback?code=a&code=b", StatusCode::BAD_REQUEST),
+        ("/callback", StatusCode::BAD_REQUEST),
+        ("/approvals/%2e%2e%2fx", StatusCode::NOT_FOUND),
+        ("/approvals/%00", StatusCode::NOT_FOUND),
+    ] {
+        assert_eq!(browser.get(path).await.status, status, "{path}");
+    }
+}
