@@ -8,6 +8,7 @@ pub mod approver_api;
 pub mod body;
 pub mod clock;
 pub mod config;
+mod connections;
 pub mod domain;
 pub mod gateway_api;
 pub mod metrics;
@@ -18,6 +19,8 @@ pub mod service;
 pub mod sign_in;
 pub mod signing;
 pub mod store;
+#[cfg(test)]
+mod testing;
 mod waits;
 pub mod webhooks;
 

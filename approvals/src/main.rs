@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use toolgate_approvals::clock::Clock;
@@ -96,6 +98,8 @@ fn head(text: &str) -> Result<Head, String> {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // What this program writes holds keys or personal data: the files are for its own user.
+    umask(Mode::RWXG | Mode::RWXO);
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).json().init();
     let outcome = match arguments.command {
@@ -122,6 +126,7 @@ fn database(config: &Config) -> Result<String, ConfigError> {
 
 async fn serve(path: &Path) -> Result<ExitCode, Failure> {
     let config = Config::load(path)?;
+    raise_open_files();
     // Before anything takes time, so that no signal is missed.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let approvals = Approvals::open(&config, &database(&config)?, Clock::default()).await?;
@@ -134,9 +139,17 @@ async fn serve(path: &Path) -> Result<ExitCode, Failure> {
             _ = interrupt.recv() => {}
         }
     };
-    server::serve(listener, router, &approvals, stop).await?;
+    server::serve(listener, router, &approvals, stop).await;
     info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Each request that waits has a connection of its own, and systems start programs with a low limit of open files.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 fn keygen(out: &Path, kid: Option<String>, kind: KeyKind) -> Result<ExitCode, Failure> {

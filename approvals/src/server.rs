@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::approver_api;
 use crate::config::{Config, ConfigError};
+use crate::connections;
 use crate::gateway_api;
 use crate::metrics;
 use crate::page::{self, Web};
@@ -49,40 +50,32 @@ pub fn router(approvals: &Approvals, config: &Config) -> Result<Router, ConfigEr
 }
 
 /// Serves until `stop`, then lets what is under way end.
-///
-/// # Errors
-/// When the listener fails.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     approvals: &Approvals,
     stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
+) {
     let mut background = approvals.spawn();
     let stopper = approvals.clone();
-    let stopped = async move {
+    tokio::spawn(async move {
         stop.await;
         info!("stopping");
         // Whatever waits is answered now, so that connections can end.
         stopper.stop();
-    };
+    });
     let mut stopping = approvals.stopping();
     let too_late = async move {
         // It fails only when there is nothing to stop.
         let _ = stopping.wait_for(|stopping| *stopping).await;
         tokio::time::sleep(STOP_TIMEOUT).await;
     };
-    let outcome = tokio::select! {
-        outcome = axum::serve(listener, router).with_graceful_shutdown(stopped) => outcome,
-        () = too_late => {
-            warn!("requests were still under way");
-            Ok(())
-        }
-    };
-    approvals.stop();
+    tokio::select! {
+        () = connections::serve(listener, router, approvals.stopping()) => {}
+        () = too_late => warn!("requests were still under way"),
+    }
     while background.join_next().await.is_some() {}
     approvals.store().close().await;
-    outcome
 }
 
 async fn key_set(State(approvals): State<Approvals>) -> Response {

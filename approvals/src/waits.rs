@@ -85,10 +85,14 @@ mod tests {
     fn nothing_is_left_of_those_that_have_gone() {
         let waits = Waits::default();
         let (one, two) = (waits.join("a").unwrap(), waits.join("a").unwrap());
+        let left = || {
+            let inner = waits.lock();
+            (inner.count, inner.by_id.len())
+        };
         drop(one);
-        assert_eq!((waits.lock().count, waits.lock().by_id.len()), (1, 1));
+        assert_eq!(left(), (1, 1));
         drop(two);
-        assert_eq!((waits.lock().count, waits.lock().by_id.len()), (0, 0));
+        assert_eq!(left(), (0, 0));
     }
 
     #[test]

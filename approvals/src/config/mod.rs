@@ -203,3 +203,16 @@ impl Config {
         format!("{}/approvals/{id}", self.public_url.as_str().trim_end_matches('/'))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_can_be_used() {
+        let config = Config::load(Path::new("examples/approvals.yaml")).unwrap();
+        assert_eq!(config.issuer(), "https://approvals.norg.example");
+        assert_eq!(config.page("x"), "https://approvals.norg.example/approvals/x");
+        assert_eq!(config.signing_keys[0].file, Path::new("examples/a1.pem"));
+    }
+}

@@ -3,6 +3,8 @@
 mod background;
 mod gateways;
 mod people;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

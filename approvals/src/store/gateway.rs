@@ -1,9 +1,7 @@
 //! What gateways do, other than consuming.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
 use super::record::{self, Record, Value};
+use super::verify::hex;
 use super::write::{Entry, Write};
 use super::{Store, StoreError};
 use crate::domain::{EventKind, Request, State, UnixSeconds};
@@ -13,7 +11,7 @@ const MAX_PENDING: i64 = 10_000;
 /// Seconds for which an end that nobody was told of is kept for whoever asks again.
 const REPORTABLE_FOR: i64 = 600;
 /// Random bytes of an id.
-const ID_BYTES: usize = 18;
+const ID_BYTES: usize = 16;
 
 /// Whether an approval was there.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -218,5 +216,5 @@ impl Write<'_> {
 fn random_id() -> Result<String, StoreError> {
     let mut bytes = [0; ID_BYTES];
     getrandom::fill(&mut bytes).map_err(|_| StoreError::Corrupt("there is no randomness"))?;
-    Ok(URL_SAFE_NO_PAD.encode(bytes))
+    Ok(hex(&bytes))
 }

@@ -58,6 +58,22 @@ pub(crate) enum Engine {
     Postgres,
 }
 
+impl Engine {
+    /// What each connection is told.
+    const fn settings(self) -> &'static [&'static str] {
+        match self {
+            // A commit that has been answered survives a power cut.
+            Self::Sqlite => &["PRAGMA busy_timeout = 10000", "PRAGMA synchronous = FULL", "PRAGMA foreign_keys = ON"],
+            // One process that hangs must not hold the head of the history for ever.
+            Self::Postgres => &[
+                "SET lock_timeout = '10s'",
+                "SET statement_timeout = '20s'",
+                "SET idle_in_transaction_session_timeout = '15s'",
+            ],
+        }
+    }
+}
+
 /// The database. A copy shares its connections.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -76,18 +92,16 @@ impl Store {
     pub async fn open(url: &str, announcer: Arc<Announcer>, metrics: Arc<Metrics>) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let engine = engine(url)?;
-        let mut options = AnyPoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT);
-        if engine == Engine::Sqlite {
-            options = options.after_connect(|connection, _| {
-                Box::pin(async move {
-                    // A commit that has been answered survives a power cut.
-                    connection.execute("PRAGMA busy_timeout = 10000").await?;
-                    connection.execute("PRAGMA synchronous = FULL").await?;
-                    connection.execute("PRAGMA foreign_keys = ON").await?;
-                    Ok(())
-                })
-            });
-        }
+        let settings = engine.settings();
+        let options = AnyPoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT);
+        let options = options.after_connect(move |connection, _| {
+            Box::pin(async move {
+                for setting in settings {
+                    connection.execute(*setting).await?;
+                }
+                Ok(())
+            })
+        });
         let pool = options.connect(&with_mode(url, engine)).await?;
         let mut connection = pool.acquire().await?;
         if engine == Engine::Sqlite {
@@ -105,6 +119,12 @@ impl Store {
     pub async fn ping(&self) -> Result<(), StoreError> {
         let _: i64 = sqlx::query_scalar("SELECT seq FROM history_head WHERE id = 1").fetch_one(&self.pool).await?;
         Ok(())
+    }
+
+    /// The connections, for tests that do what this service does not.
+    #[cfg(test)]
+    pub(crate) const fn pool(&self) -> &AnyPool {
+        &self.pool
     }
 
     /// Closes all connections, after what is under way.

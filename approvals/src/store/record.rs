@@ -15,7 +15,7 @@ pub(super) const COLUMNS: &str = "seq, id, gateway, request, state, created_at, 
 pub struct Record {
     /// Where it stands among all; larger is newer. It is the number of its first entry of the history.
     pub seq: i64,
-    /// Its id: 24 characters, at random.
+    /// Its id: 32 hexadecimal digits, at random.
     pub id: String,
     /// Name of the gateway that asked.
     pub gateway: String,

@@ -14,6 +14,8 @@ use crate::store::Record;
 
 /// Characters of one text from a requester.
 const MAX_TEXT_CHARS: usize = 200;
+/// The word joiner: it is not seen, and keeps what it stands in from being taken for something else.
+const JOINER: char = '\u{2060}';
 /// Characters of the list of roles.
 const MAX_ROLES_CHARS: usize = 500;
 
@@ -123,26 +125,26 @@ fn details(record: &Record) -> String {
 /// three characters escaped.
 fn mrkdwn(text: &str, max: usize) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for character in printable(&capped(text, max)).chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '\n' | '\t' => escaped.push(' '),
-            // A word joiner in front keeps the mark from formatting what follows, and a URL from becoming a link.
-            '*' | '_' | '~' | '`' => {
-                escaped.push('\u{2060}');
-                escaped.push(character);
-            }
-            other => escaped.push(other),
+    for character in line(text, max).chars() {
+        // In front of a mark, a word joiner keeps it from formatting what follows.
+        if matches!(character, '*' | '_' | '~' | '`') {
+            escaped.push(JOINER);
         }
+        escaped.push(character);
     }
-    escaped.replace("://", ":\u{2060}//")
+    escaped
 }
 
 /// The same inside of code, where only the mark that ends it matters.
 fn code(text: &str) -> String {
-    mrkdwn(text, MAX_TEXT_CHARS).replace('\u{2060}', "").replace('`', "'")
+    line(text, MAX_TEXT_CHARS).replace('`', "'")
+}
+
+/// One line, at most `max` characters of it, with nothing in it that Slack takes for a link or a mention.
+fn line(text: &str, max: usize) -> String {
+    let text = printable(&capped(text, max)).replace(['\n', '\t'], " ");
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    text.replace("://", &format!(":{JOINER}//"))
 }
 
 #[cfg(test)]
@@ -157,6 +159,6 @@ mod tests {
         );
         assert_eq!(mrkdwn("*b*\n`c`", 200), "\u{2060}*b\u{2060}* \u{2060}`c\u{2060}`");
         assert_eq!(mrkdwn(&"x".repeat(300), 200).chars().count(), 200);
-        assert_eq!(code("a`b<c"), "a'b&lt;c");
+        assert_eq!(code("a`b<c_d https://e"), "a'b&lt;c_d https:\u{2060}//e");
     }
 }

@@ -1,4 +1,4 @@
-"""An OpenID provider whose sign-in page asks who one wants to be."""
+"""An OpenID provider whose sign-in page asks who one wants to be. It is also the other site that frames our pages."""
 
 import base64
 import hashlib
@@ -67,6 +67,9 @@ class Provider:
             handler.send_response(303)
             handler.send_header("location", f"{query['redirect_uri']}?{back}")
             handler.end_headers()
+        elif url.path == "/frame":
+            page = f"<!doctype html><title>Another site</title><iframe id=frame src='{html.escape(query['of'])}'></iframe>"
+            answer(handler, 200, "text/html; charset=utf-8", page.encode())
         else:
             answer(handler, 404, "text/plain", b"")
 

@@ -1,10 +1,13 @@
 """Deciding, in a real browser."""
 
+from urllib.parse import urlencode
+
 import pytest
 from selenium.webdriver.common.keys import Keys
 
 from browser import PHONE, Browser
 from conftest import NewBrowser
+from provider import Provider
 from service import Service, call, requirement
 
 
@@ -154,13 +157,15 @@ def test_text_by_others_does_nothing(service: Service, browser: Browser, hostile
         assert not browser.all("main img, main svg, main script")
 
 
-def test_no_site_can_frame_a_page(service: Service, browser: Browser) -> None:
+def test_no_site_can_frame_a_page(service: Service, provider: Provider, browser: Browser) -> None:
     def framed(path: str) -> str:
-        browser.open(f"data:text/html,<iframe id=f src='{service.origin}{path}'></iframe>")
-        browser.driver.switch_to.frame(browser.find("#f"))
+        browser.open(f"{provider.issuer}/frame?{urlencode({'of': service.origin + path})}")
+        browser.driver.switch_to.frame(browser.find("#frame"))
         text = browser.find("html").text
         browser.driver.switch_to.default_content()
         return text
 
     assert framed("/healthz") == "ok"  # frames as such work
     assert "Sign in" not in framed("/approvals")
+    complaints = browser.complaints()
+    assert not complaints or any("frame-ancestors" in complaint for complaint in complaints), complaints
