@@ -12,7 +12,7 @@ WITH_WASM := . target/wasm-toolchain.env &&
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run cli test lint unit wasm-test e2e bench size schema deny clean prerequisites wasm-toolchain python-env node-env
+.PHONY: help build run cli test lint unit wasm-test e2e browser bench size schema deny clean prerequisites wasm-toolchain python-env node-env
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ wasm-test: wasm-toolchain ## Tests of the core as wasm, in Node
 
 e2e: build cli python-env node-env ## Tests on a real Envoy; PYTEST='-k name' for some of them
 	$(PY) -m pytest tests/envoy $(PYTEST)
+
+browser: prerequisites python-env node-env ## Tests of the approvers' page in a real Chromium; SCREENSHOTS=directory for pictures
+	cargo build -p toolgate-approvals
+	$(PY) -m pytest approvals/tests/browser $(PYTEST)
 
 size: build ## Size of the filter, and what it asks of its host
 	node scripts/check-module.mjs $(WASM)
