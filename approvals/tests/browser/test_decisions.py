@@ -46,6 +46,7 @@ def test_the_list_and_the_request_are_live(service: Service, new_browser: NewBro
     one.find("button.approve").click()
     one.wait(".decide .note", "You have decided")
     two.wait("[data-live=why]", "1 of 2 approved")
+    two.wait("[data-live=votes]", "The administrator approved")
     assert two.find("#reason").get_attribute("value") == "I looked at it"
     two.find("button.approve").click()
     two.wait(".badge", "Approved")
