@@ -12,10 +12,12 @@ use http::{Method, StatusCode};
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
+use crate::approver_api;
 use crate::config::{Config, ConfigError};
 use crate::connections;
 use crate::gateway_api;
 use crate::metrics;
+use crate::page::{self, Web};
 use crate::problem::Problem;
 use crate::service::Approvals;
 
@@ -35,8 +37,13 @@ pub fn router(approvals: &Approvals, config: &Config) -> Result<Router, ConfigEr
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(approvals.clone());
+    let people = match Web::from_config(approvals, config)? {
+        Some(web) => page::router(web.clone()).merge(approver_api::router(web)),
+        None => Router::new(),
+    };
     Ok(operations
         .merge(gateway_api::router(approvals.clone(), config)?)
+        .merge(people)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(approvals.clone(), count)))
