@@ -718,8 +718,10 @@ def decides(decide: Callable[[ApprovalService, Approval], None], *, after: float
         if polls:
             if approval.polls == polls:
                 decide(service, approval)
-        elif approval.polls == 0:
+        elif approval.polls == 0 and after:
             service.later(after, lambda: decide(service, approval))
+        elif approval.polls == 0:
+            decide(service, approval)
 
     return script
 
