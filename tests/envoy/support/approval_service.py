@@ -431,23 +431,21 @@ class ApprovalService:
                     work = asyncio.ensure_future(fault(exchange) if fault else self._answer(exchange))
                     gone = asyncio.ensure_future(reader.read(1))
                     await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-                    if not work.done():
-                        work.cancel()
-                        gone.cancel()
+                    has_answered = work.done()
+                    for task in (work, gone):
+                        task.cancel()
+                    outcome, ahead = await asyncio.gather(work, gone, return_exceptions=True)
+                    if not has_answered:
                         self.counts["left"] += 1
                         return
-                    if (error := work.exception()) and not isinstance(error, ConnectionError):
-                        self.violations.append(f"{error!r} in {exchange.method} {exchange.target}")
+                    if isinstance(outcome, Exception) and not isinstance(outcome, ConnectionError):
+                        self.violations.append(f"{outcome!r} in {exchange.method} {exchange.target}")
                         return
                     await writer.drain()
-                    gone.cancel()
-                    with suppress(asyncio.CancelledError):
-                        # Or the next request is there already, the first byte of it.
-                        held = await gone
-                        if not held:
-                            return
-                        continue
-                    held = b""
+                    if isinstance(ahead, Exception) or ahead == b"":
+                        return
+                    # The next request may be there already, the first byte of it.
+                    held = ahead if isinstance(ahead, bytes) else b""
         finally:
             self._connections.discard(writer)
             writer.close()
