@@ -12,7 +12,7 @@ WITH_WASM := . target/wasm-toolchain.env &&
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run cli test lint unit wasm-test e2e bench size schema deny clean prerequisites wasm-toolchain python-env node-env
+.PHONY: help build run cli approvals test lint unit wasm-test e2e bench size schema deny clean prerequisites wasm-toolchain python-env node-env
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,11 +20,14 @@ help: ## List the targets
 build: prerequisites wasm-toolchain ## Build the filter: target/wasm32-wasip1/release/toolgate.wasm
 	$(WITH_WASM) cargo build --release --lib --target wasm32-wasip1
 
-run: build python-env ## Run it with a demo server; POLICY=file UPSTREAM=host:port for your own
+run: build approvals python-env ## Run it with a demo server; POLICY=file UPSTREAM=host:port for your own
 	@$(PY) demo/run.py --policy '$(POLICY)' --upstream '$(UPSTREAM)'
 
 cli: prerequisites ## Build the command line: target/cli/toolgate
 	cargo build --profile cli -p toolgate-cli
+
+approvals: prerequisites ## Build the approval service: target/cli/toolgate-approvals
+	cargo build --profile cli -p toolgate-approvals
 
 test: lint unit wasm-test size e2e ## Everything below down to `e2e`, and the size check
 
@@ -42,7 +45,7 @@ wasm-test: wasm-toolchain ## Tests of the core as wasm, in Node
 	    CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER="$$runner" \
 	    cargo test --target wasm32-unknown-unknown --no-default-features --test core_wasm
 
-e2e: build cli python-env node-env ## Tests on a real Envoy; PYTEST='-k name' for some of them
+e2e: build cli approvals python-env node-env ## Tests on a real Envoy; PYTEST='-k name' for some of them
 	$(PY) -m pytest tests/envoy $(PYTEST)
 
 size: build ## Size of the filter, and what it asks of its host

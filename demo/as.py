@@ -5,12 +5,14 @@
     demo/as.py scheduler booking-agent read_contact '{"contact_id": "CT-1001"}'  what comes of a call
     demo/as.py analyst messaging-agent send_message                              with arguments that work
     demo/as.py nobody full-automation-agent                                      the agent by itself, without a person
-    demo/as.py analyst messaging-agent --permissions                             what it may do, and what it lacks for more
+    demo/as.py analyst messaging-agent --permissions                             what it may do, and what it lacks
     demo/as.py analyst full-automation-agent --token                             its token, for other tools
+    demo/as.py campaign-manager full-automation-agent broadcast_message          a call that somebody must approve
+    demo/as.py duty-manager approvals-cli --token                                a token to approve with
 
 Logs the person in at the demo's identity provider, has the agent exchange the login for an access token (RFC 8693), and
 asks the gateway. Where everything is, it reads from the demo.json of a running `make run`. Needs nothing but Python.
-The exit status is 0 when the gateway let the request pass, and 3 when it refused.
+The exit status is 0 when the gateway let the request pass, 3 when it refused, and 4 when it waits for an approval.
 """
 
 import argparse
@@ -27,9 +29,19 @@ from typing import Any
 DEMO = Path(__file__).resolve().parent.parent / "target" / "demo" / "demo.json"
 NOBODY = "nobody"
 REFUSED = 3
+PENDING = 4
 
 REVISION = "2026-07-28"
-META = {"io.modelcontextprotocol/protocolVersion": REVISION, "io.modelcontextprotocol/clientCapabilities": {}}
+#: It can show a link to its user, and does: by printing it.
+CAPABILITIES: dict[str, Any] = {"elicitation": {"url": {}}}
+META = {
+    "io.modelcontextprotocol/protocolVersion": REVISION,
+    "io.modelcontextprotocol/clientCapabilities": CAPABILITIES,
+}
+#: The name of the gateway's own question, in a result that asks for something.
+APPROVAL = "dev.toolgate/approval"
+#: In the answers that are the gateway's and not the server's.
+DECISION = "x-toolgate-decision"
 #: Lists by method, with the member of the result that holds the items, and what names an item.
 LISTS = {
     "tools/list": ("tools", "name"),
@@ -63,6 +75,14 @@ class Refused(Exception):
     def __init__(self, status: int, error: dict[str, Any]) -> None:
         super().__init__(error.get("message", ""))
         self.status, self.error = status, error
+
+
+class NotApproved(Exception):
+    """Nobody has approved the call: not yet, or not at all. The message is the gateway's."""
+
+    def __init__(self, message: str, link: str | None = None) -> None:
+        super().__init__(message)
+        self.link = link
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -118,7 +138,8 @@ def access_token(demo: dict[str, Any], options: argparse.Namespace) -> str:
         raise Problem(f"no agent `{options.agent}`; there are {', '.join(clients)}")
     client = clients[options.agent]
     credentials = (client["client_id"], client["client_secret"])
-    form = {"resource": demo["resource"], "scope": options.scope, "grant_type": "client_credentials"}
+    resource = client.get("resource", demo["resource"])
+    form = {"resource": resource, "scope": options.scope, "grant_type": "client_credentials"}
     if options.person != NOBODY:
         if options.person not in people:
             raise Problem(f"no person `{options.person}`; there are {', '.join(people)}, and {NOBODY}")
@@ -147,12 +168,18 @@ def ask(url: str, token: str, method: str, params: dict[str, Any]) -> dict[str, 
         headers["Mcp-Name"] = params["name"]
     try:
         with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=60) as got:
-            status, answer = got.status, read_answer(got)
+            status, is_own, answer = got.status, DECISION in got.headers, read_answer(got)
     except urllib.error.HTTPError as error:
-        status, answer = error.code, read_answer(error)
+        status, is_own, answer = error.code, True, read_answer(error)
     if "error" in answer:
         raise Refused(status, answer["error"])
-    return dict(answer["result"])
+    result = dict(answer["result"])
+    question = (result.get("inputRequests") or {}).get(APPROVAL)
+    if question:
+        raise NotApproved(question["params"]["message"], question["params"]["url"])
+    if is_own and result.get("isError"):
+        raise NotApproved(text_of(result))
+    return result
 
 
 def permissions(url: str, token: str) -> dict[str, Any]:
@@ -214,8 +241,23 @@ def show_definitions(url: str, token: str) -> None:
 def show_call(url: str, token: str, tool: str, arguments: dict[str, Any]) -> None:
     """The verdict about a call, and what the tool said."""
     result = ask(url, token, "tools/call", {"name": tool, "arguments": arguments})
+    print(f"allowed; the tool {'failed' if result.get('isError') else 'answered'}: {text_of(result)}")
+
+
+def text_of(result: dict[str, Any]) -> str:
+    """What a tool says, on one line."""
     text = " ".join(str(part.get("text", "")) for part in result.get("content", []))
-    print(f"allowed; the tool {'failed' if result.get('isError') else 'answered'}: {' '.join(text.split())}")
+    return " ".join(text.split())
+
+
+def show_approval(missing: NotApproved) -> None:
+    """Where to approve the call, and what to do then."""
+    if missing.link is None:
+        print(f"not approved: {missing}")
+        return
+    print(f"waits for an approval: {missing}")
+    print(f"  approve it here: {missing.link}")
+    print("  once it is approved, make the very same call again")
 
 
 def show_refusal(refused: Refused) -> None:
@@ -239,7 +281,7 @@ def words(value: Any) -> str:
 
 
 def main() -> int:
-    """0: passed; 2: wrong command line; 3: refused; 1: everything else."""
+    """0: passed; 2: wrong command line; 3: refused; 4: waits for an approval; 1: everything else."""
     options = parse_arguments()
     try:
         demo = json.loads(options.demo.read_text())
@@ -262,6 +304,9 @@ def main() -> int:
     except Refused as refused:
         show_refusal(refused)
         return REFUSED
+    except NotApproved as missing:
+        show_approval(missing)
+        return PENDING if missing.link else REFUSED
     except (Problem, OSError) as problem:
         print(f"as.py: {problem}", file=sys.stderr)
         return 1

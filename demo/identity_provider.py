@@ -7,8 +7,9 @@ that rebinds its own name to 127.0.0.1 is turned away), and keeps its keys and s
 start.
 
 The rest behaves like a real one: RFC 8414 metadata, RFC 7517 keys, RFC 6749 client credentials, RFC 8693 token
-exchange, RFC 8707 resource indicators, RFC 9068 access tokens. Two form parameters of `/token` are extensions for
-tests: `alg` and `lifetime` (seconds).
+exchange, RFC 8707 resource indicators, RFC 9068 access tokens, and the authorization code flow of OpenID Connect for
+the page of the approval service (sign_in.py). Two form parameters of `/token` are extensions for tests: `alg` and
+`lifetime` (seconds).
 
 Signing is left to joserfc: typed, maintained, on `cryptography` like the MCP SDK itself, and it does keys, key sets
 and thumbprints (PyJWT, which the SDK brings along, builds no JWKS).
@@ -36,8 +37,10 @@ from starlette.datastructures import FormData
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
+
+from sign_in import PAGE_POLICY, Codes, OAuthError, SentBack, SignIn, WebClient
 
 # RFC 9864 prefers the name Ed25519, but EdDSA is what identity providers still write into their tokens.
 warnings.filterwarnings("ignore", "EdDSA is deprecated", SecurityWarning)
@@ -48,6 +51,9 @@ LOGIN_LIFETIME = 5 * 60
 OLDEST_LOGIN = 30 * 24 * 60 * 60
 KEY_OVERLAP = 2 * 60
 
+NO_STORE = {"cache-control": "no-store"}
+
+AUTHORIZATION_CODE = "authorization_code"
 CLIENT_CREDENTIALS = "client_credentials"
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
@@ -78,6 +84,10 @@ CLIENT_SCOPES = {
     "full-automation-agent": SCOPES,
 }
 
+#: The clients of the approval service: its page, and the tool of people who approve on the command line.
+APPROVALS = "approvals"
+APPROVALS_CLI = "approvals-cli"
+
 # How and what for somebody signed in (OpenID Connect Core section 2; `purpose` is the demo's own). A real provider
 # knows; this one is told at /dev/login. The access token has the same.
 LOGIN_CLAIMS = ("acr", "amr", "auth_time", "purpose")
@@ -91,7 +101,7 @@ NEW_KEY: dict[str, Callable[[KeyParameters], Key]] = {
 
 @dataclass(frozen=True)
 class Person:
-    """Someone who uses a client. What a role may do is the policy's business, not the token's."""
+    """Someone who uses a client, or approves. What a role may do is the policy's business, not the token's."""
 
     subject: str
     roles: tuple[str, ...]
@@ -100,13 +110,19 @@ class Person:
     tenant_id: str = "tenant-norg"
 
     @property
-    def email(self) -> str:
+    def name(self) -> str:
         """Role-named, like the person."""
+        return self.subject.replace("-", " ").capitalize()
+
+    @property
+    def email(self) -> str:
+        """Likewise."""
         return f"{self.subject}@norg.example"
 
     def describe(self) -> dict[str, Any]:
         """What the provider knows of the person, as its tokens and `/dev/people` say it."""
         return {
+            "name": self.name,
             "email": self.email,
             "roles": list(self.roles),
             "groups": list(self.groups),
@@ -123,6 +139,8 @@ PEOPLE = {
         Person("scheduler", ("schedulers",), ("/norg/front-desk",), "front-desk"),
         Person("analyst", ("analysts",), ("/norg/marketing/analytics",), "marketing"),
         Person("compliance-reviewer", ("compliance-reviewers",), ("/norg/compliance",), "compliance"),
+        # Uses no agent; is asked whether those of others may.
+        Person("duty-manager", ("approvers",), ("/norg/operations/duty",), "operations"),
     )
 }
 
@@ -133,6 +151,10 @@ class Client:
 
     client_id: str
     scopes: tuple[str, ...]
+    #: The audience of its tokens when it asks for none, if that is not the provider's default.
+    resource: str | None = None
+    #: Whether it acts for people, by its own lights. What people use as a tool of their own does not.
+    is_agent: bool = True
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
 
     def describe(self) -> dict[str, Any]:
@@ -142,15 +164,7 @@ class Client:
             "client_secret": self.secret,
             "scopes": list(self.scopes),
             "subject": self.client_id,
-        }
-
-
-class OAuthError(Exception):
-    """A refusal that the client is told about, RFC 6749 section 5.2."""
-
-    def __init__(self, code: str, description: str, status: int = 400) -> None:
-        super().__init__(description)
-        self.code, self.description, self.status = code, description, status
+        } | ({"resource": self.resource} if self.resource else {})
 
 
 class KeyRing:
@@ -192,11 +206,14 @@ class KeyRing:
 class IdentityProvider:
     """The endpoints, over one set of clients and keys."""
 
-    def __init__(self, issuer: str, default_resource: str) -> None:
+    def __init__(self, issuer: str, default_resource: str, approvals: str) -> None:
         self.issuer = issuer
         self.default_resource = default_resource
         self.keys = KeyRing()
         self.clients = {name: Client(f"demo-{name}", scopes) for name, scopes in CLIENT_SCOPES.items()}
+        self.clients[APPROVALS_CLI] = Client(APPROVALS_CLI, (), resource=approvals, is_agent=False)
+        self.web_clients = (WebClient(APPROVALS, f"{approvals}/callback", resource=approvals),)
+        self.codes = Codes()
 
     def app(self) -> Starlette:
         """The provider as an ASGI application."""
@@ -206,7 +223,7 @@ class IdentityProvider:
                 Route("/.well-known/openid-configuration", self.metadata),
                 Route("/.well-known/oauth-authorization-server", self.metadata),
                 Route("/jwks", self.jwks),
-                Route("/authorize", self.authorize),
+                Route("/authorize", self.authorize, methods=["GET", "POST"]),
                 Route("/token", self.token, methods=["POST"]),
                 Route("/dev/login", self.login, methods=["POST"]),
                 Route("/dev/rotate", self.rotate, methods=["POST"]),
@@ -218,20 +235,22 @@ class IdentityProvider:
         )
 
     async def metadata(self, request: Request) -> Response:
-        """RFC 8414, section 3, and OpenID Connect Discovery 1.0 as far as a provider without a login page can."""
+        """RFC 8414, section 2, and OpenID Connect Discovery 1.0, section 3."""
         return JSONResponse(
             {
                 "issuer": self.issuer,
-                # No response type is supported, but clients of the official SDK insist on the member.
                 "authorization_endpoint": f"{self.issuer}/authorize",
                 "token_endpoint": f"{self.issuer}/token",
                 "jwks_uri": f"{self.issuer}/jwks",
-                "grant_types_supported": [CLIENT_CREDENTIALS, TOKEN_EXCHANGE],
-                "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
-                "response_types_supported": [],
+                "grant_types_supported": [AUTHORIZATION_CODE, CLIENT_CREDENTIALS, TOKEN_EXCHANGE],
+                "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+                "response_types_supported": ["code"],
+                "response_modes_supported": ["query"],
+                "code_challenge_methods_supported": ["S256"],
+                "authorization_response_iss_parameter_supported": True,
                 "subject_types_supported": ["public"],
                 "id_token_signing_alg_values_supported": list(NEW_KEY),
-                "scopes_supported": list(SCOPES),
+                "scopes_supported": ["openid", "profile", *SCOPES],
             }
         )
 
@@ -240,14 +259,29 @@ class IdentityProvider:
         return JSONResponse(self.keys.published().as_dict(private=False), media_type="application/jwk-set+json")
 
     async def authorize(self, request: Request) -> Response:
-        """RFC 6749 section 4.1.2.1: people sign in at /dev/login, there is no page."""
-        raise OAuthError("unsupported_response_type", "this provider has no login page: see /dev/login")
+        """OpenID Connect Core section 3.1.2: GET shows who can be signed in, POST signs one of them in."""
+        asks = request.method == "GET"
+        parameters = request.query_params if asks else await request.form()
+        chosen = str(parameters.get("person", ""))
+        try:
+            asked = SignIn.read(parameters, self.web_clients)
+            if not asks and chosen in PEOPLE:
+                location = asked.answer(code=self.codes.issue(chosen, asked), iss=self.issuer)
+                return no_store_redirect(location)
+        except SentBack as refusal:
+            return no_store_redirect(refusal.location)
+        page = asked.page({name: person.roles for name, person in PEOPLE.items()})
+        guarded = {"content-security-policy": PAGE_POLICY, "referrer-policy": "no-referrer"}
+        return HTMLResponse(page, headers=NO_STORE | guarded)
 
     async def token(self, request: Request) -> Response:
-        """RFC 6749 section 4.4 and RFC 8693."""
+        """RFC 6749 sections 4.1.3 and 4.4, and RFC 8693."""
         form = await request.form()
-        client = self._authenticate(request, form)
         grant = form.get("grant_type")
+        if grant == AUTHORIZATION_CODE:
+            # Of public clients: what proves that it is theirs is the verifier.
+            return no_store(self._signed_in(form))
+        client = self._authenticate(request, form)
         if grant is None:
             raise OAuthError("invalid_request", "grant_type is missing")
         if grant == CLIENT_CREDENTIALS:
@@ -255,7 +289,8 @@ class IdentityProvider:
         if grant == TOKEN_EXCHANGE:
             answer = self._access_token(form, client, self._person_claims(form, client))
             return no_store(answer | {"issued_token_type": ACCESS_TOKEN})
-        raise OAuthError("unsupported_grant_type", f"use {CLIENT_CREDENTIALS} or {TOKEN_EXCHANGE}")
+        supported = f"{AUTHORIZATION_CODE}, {CLIENT_CREDENTIALS} or {TOKEN_EXCHANGE}"
+        raise OAuthError("unsupported_grant_type", f"use {supported}")
 
     async def login(self, request: Request) -> Response:
         """Development only: a subject token for the exchange, for anyone who names a person."""
@@ -299,6 +334,23 @@ class IdentityProvider:
                 return client
         raise OAuthError("invalid_client", "unknown client or wrong secret", status=401)
 
+    def _signed_in(self, form: FormData) -> dict[str, Any]:
+        """OpenID Connect Core section 3.1.3.3: who has signed in, for the client that asked."""
+        signed_in = self.codes.redeem(form)
+        asked, person = signed_in.asked, PEOPLE[signed_in.person]
+        client = asked.client
+        nonce = {} if asked.nonce is None else {"nonce": asked.nonce}
+        who = person.describe() | {"preferred_username": person.subject, "auth_time": int(signed_in.at)}
+        id_claims = self._registered_claims(person.subject, [client.client_id], LIFETIME) | who | nonce
+        scope = {"scope": " ".join(asked.scopes)}
+        access_claims = self._registered_claims(person.subject, [client.resource], LIFETIME) | who | scope
+        return {
+            "id_token": self.keys.sign("RS256", "JWT", id_claims),
+            "access_token": self.keys.sign("RS256", "at+jwt", access_claims | {"client_id": client.client_id}),
+            "token_type": "Bearer",
+            "expires_in": LIFETIME,
+        } | scope
+
     def _person_claims(self, form: FormData, client: Client) -> dict[str, Any]:
         """Claims of a person who uses the client: the subject token says who, the client says through what."""
         if form.get("subject_token_type") not in (JWT_TOKEN, ACCESS_TOKEN):
@@ -306,7 +358,9 @@ class IdentityProvider:
         login = self._login_of(str(form.get("subject_token", "")))
         person = PEOPLE[login["sub"]]
         signed_in = {name: login[name] for name in LOGIN_CLAIMS if name in login}
-        return {"sub": person.subject, **person.describe(), **signed_in, "act": {"sub": client.client_id}}
+        # RFC 8693 section 4.1: an agent acts for the person. A tool of the person's own is the person.
+        acting = {"act": {"sub": client.client_id}} if client.is_agent else {}
+        return {"sub": person.subject, **person.describe(), **signed_in, **acting}
 
     def _login_of(self, subject_token: str) -> dict[str, Any]:
         """The claims that `/dev/login` wrote into this token."""
@@ -330,7 +384,7 @@ class IdentityProvider:
         lifetime = requested_lifetime(form)
         # RFC 6749 has no empty scope, so a token without rights carries no scope claim at all.
         scope = {"scope": " ".join(scopes)} if scopes else {}
-        audience = requested_resources(form) or [self.default_resource]
+        audience = requested_resources(form) or [client.resource or self.default_resource]
         claims = self._registered_claims(claims["sub"], audience, lifetime) | claims | scope
         token = self.keys.sign(str(form.get("alg", "RS256")), "at+jwt", claims | {"client_id": client.client_id})
         return {"access_token": token, "token_type": "Bearer", "expires_in": lifetime} | scope
@@ -403,7 +457,12 @@ def basic_credentials(authorization: str) -> tuple[str, str]:
 
 def no_store(body: dict[str, Any], status: int = 200) -> JSONResponse:
     """Credentials must not stay in a cache (RFC 6749 section 5.1)."""
-    return JSONResponse(body, status, headers={"cache-control": "no-store"})
+    return JSONResponse(body, status, headers=NO_STORE)
+
+
+def no_store_redirect(location: str) -> RedirectResponse:
+    """Likewise: there may be a code in it. 303, so that a form is not posted on."""
+    return RedirectResponse(location, 303, headers=NO_STORE)
 
 
 async def refuse(request: Request, error: Exception) -> Response:
@@ -420,8 +479,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Development identity provider. Never for production.")
     parser.add_argument("--port", type=int, default=10001)
     parser.add_argument("--resource", default="http://127.0.0.1:10000/mcp", help="audience when none is asked for")
+    parser.add_argument("--approvals", default="http://127.0.0.1:10003", help="where the approval service is")
     arguments = parser.parse_args()
-    provider = IdentityProvider(f"http://127.0.0.1:{arguments.port}", arguments.resource)
+    provider = IdentityProvider(f"http://127.0.0.1:{arguments.port}", arguments.resource, arguments.approvals)
     uvicorn.run(provider.app(), host="127.0.0.1", port=arguments.port, log_level="warning")
 
 

@@ -1,7 +1,8 @@
 """`make run`: the gateway with all that belongs to it, on loopback, until Ctrl-C.
 
-Starts the development identity provider, the demo's MCP server (or takes yours, --upstream) and Envoy with Toolgate
-in front of it; describes them in target/demo/demo.json; prints commands to paste. When one of them ends, all end.
+Starts the development identity provider, the approval service, the demo's MCP server (or takes yours, --upstream) and
+Envoy with Toolgate in front of it; describes them in target/demo/demo.json; prints commands to paste. When one of them
+ends, all end.
 """
 
 import argparse
@@ -22,6 +23,9 @@ from stack import LOOPBACK, Address, Ports, Stack, StackError
 DIRECTORY = stack.ROOT / "target" / "demo"
 #: Where Envoy writes the audit trail, in that directory.
 AUDIT_LOG = "audit.log"
+#: Whoever makes this call, through this agent, needs an approval, and who may give it.
+GATED_CALL = "campaign-manager full-automation-agent broadcast_message"
+APPROVER = "duty-manager"
 
 
 class Stopped(BaseException):
@@ -34,7 +38,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--policy", type=optional(Path), help="policy, YAML or JSON (default: the demo's)")
     parser.add_argument("--upstream", type=optional(Address.parse), metavar="HOST:PORT", help="your own MCP server")
     parser.add_argument("--port", type=optional(port_number), metavar="N", help="port of the gateway (default: 10000)")
-    parser.add_argument("--ports-from", type=optional(port_number), metavar="N", help="use the ports N to N+3")
+    parser.add_argument("--ports-from", type=optional(port_number), metavar="N", help="use the ports N to N+4")
     parser.add_argument("--wasm", type=optional(Path), help="another build of the filter")
     parser.add_argument("--directory", type=optional(Path), help="logs and demo.json (default: target/demo)")
     parser.add_argument("--ready-file", type=optional(Path), metavar="FILE", help="created when all is ready")
@@ -73,22 +77,37 @@ def choose_policy(arguments: argparse.Namespace, ports: Ports) -> stack.Document
     return stack.policy_for_ports(stack.load_document(stack.DEMO_POLICY), ports)
 
 
-def require(ports: Ports, upstream: Address | None, wasm: Path) -> None:
+def require(policy: stack.Document, ports: Ports, upstream: Address | None, wasm: Path) -> None:
     """What must be so before anything is touched: another demo may be running here."""
     if not wasm.exists():
         raise StackError(f"{wasm} does not exist; `make build` makes it")
-    for purpose, port in ports._asdict().items():
-        if not (upstream and purpose == "mcp_server"):
-            stack.require_free(port, purpose.replace("_", " "))
+    needed = ports._asdict()
+    if upstream:
+        del needed["mcp_server"]
+    if not stack.asks_demo_service(policy, ports):
+        del needed["approvals"]
+    elif not stack.APPROVAL_SERVICE.exists():
+        raise StackError(f"{stack.APPROVAL_SERVICE} does not exist; `make approvals` makes it")
+    for purpose, port in needed.items():
+        stack.require_free(port, purpose.replace("_", " "))
 
 
 def start(children: Stack, policy: stack.Document, ports: Ports, upstream: Address | None, wasm: Path) -> None:
     """Start everything, servers first: Envoy asks for the keys as soon as it runs."""
+    # Sessions and audit logs outlive a restart for those who set the keys themselves.
+    names = (stack.SESSION_KEY, stack.AUDIT_KEY, stack.APPROVAL_TOKEN)
+    secrets = {name: os.environ.get(name) or stack.new_key() for name in names}
     children.start("identity-provider", stack.identity_provider_command(ports, stack.resource_uri(policy)))
+    if stack.asks_demo_service(policy, ports):
+        policy = stack.with_decision_key(policy, stack.new_decision_key(children.directory))
+        variables = stack.approvals_variables(secrets[stack.APPROVAL_TOKEN], children.directory)
+        children.start("approvals", stack.approvals_command(policy, ports, children.directory), variables)
+        ready = f"{ports.approvals_url}/readyz"
+        children.wait_until("the approval service is ready", lambda: stack.http_status(ready) == 200)
     if upstream is None:
         children.start("mcp-server", stack.mcp_server_command(ports))
         children.wait_until("the MCP server listens", lambda: stack.listening(Address(LOOPBACK, ports.mcp_server)))
-    keys = f"http://{LOOPBACK}:{ports.identity_provider}/jwks"
+    keys = f"{ports.issuer}/jwks"
     children.wait_until("the identity provider publishes its keys", lambda: stack.http_status(keys) == 200)
 
     config = children.directory / "envoy.yaml"
@@ -100,14 +119,12 @@ def start(children: Stack, policy: stack.Document, ports: Ports, upstream: Addre
     stack.write_atomically(config, stack.dump_document(rendered))
     for log in (access_log, audit_log):
         log.unlink(missing_ok=True)
-    # Sessions and audit logs outlive a restart for those who set the keys themselves.
-    keys = {name: os.environ.get(name) or stack.new_key() for name in (stack.SESSION_KEY, stack.AUDIT_KEY)}
     audit_key = children.directory / "audit.key"
     audit_key.touch(mode=0o600)
-    audit_key.write_text(keys[stack.AUDIT_KEY])
-    children.start("envoy", stack.envoy_command(config), keys)
-    ready, endpoint = f"http://{LOOPBACK}:{ports.admin}/ready", mcp_url(policy, ports)
-    children.wait_until("Envoy is ready", lambda: stack.http_status(ready) == 200)
+    audit_key.write_text(secrets[stack.AUDIT_KEY])
+    children.start("envoy", stack.envoy_command(config), secrets)
+    envoy, endpoint = f"http://{LOOPBACK}:{ports.admin}/ready", mcp_url(policy, ports)
+    children.wait_until("Envoy is ready", lambda: stack.http_status(envoy) == 200)
     # Envoy being ready is not enough to know: what counts is that nobody gets past it without a token.
     children.wait_until("a call without a token gets 401", lambda: stack.http_status(endpoint, "POST") == 401)
 
@@ -119,7 +136,7 @@ def mcp_url(policy: stack.Document, ports: Ports) -> str:
 
 def describe(policy: stack.Document, ports: Ports, directory: Path) -> dict[str, Any]:
     """What scripts need to know; other tools rely on these names."""
-    issuer = f"http://{LOOPBACK}:{ports.identity_provider}"
+    issuer = ports.issuer
 
     def known(what: str) -> Any:
         with urllib.request.urlopen(f"{issuer}/dev/{what}", timeout=5) as response:
@@ -132,6 +149,7 @@ def describe(policy: stack.Document, ports: Ports, directory: Path) -> dict[str,
         "issuer": issuer,
         "token_endpoint": f"{issuer}/token",
         "login_endpoint": f"{issuer}/dev/login",
+        "approvals_url": ports.approvals_url if stack.asks_demo_service(policy, ports) else None,
         "audit_log": str(directory / AUDIT_LOG),
         "clients": known("clients"),
         "people": known("people"),
@@ -165,9 +183,6 @@ def curl_token(demo: dict[str, Any], client: str) -> str:
 
 def as_somebody(description: Path) -> list[tuple[str, str]]:
     """The same server for people who use agents, by the helper that logs them in."""
-    # The command is pasted somewhere, so it must not depend on where that is.
-    program = f"python3 {shlex.quote(str(stack.ROOT / 'demo' / 'as.py'))}"
-    where = "" if description == DIRECTORY / "demo.json" else f" --demo {shlex.quote(str(description))}"
     commands = [
         ("A person through an agent: what a scheduler sees through the booking agent", "scheduler booking-agent"),
         ("The same person through the messaging agent", "scheduler messaging-agent"),
@@ -177,7 +192,30 @@ def as_somebody(description: Path) -> list[tuple[str, str]]:
         ("403: the person may, the agent may not", "campaign-manager booking-agent send_message"),
         ("403: the agent by itself, as it may only act for people", "nobody booking-agent create_booking"),
     ]
-    return [(title, f"{program} {command}{where}") for title, command in commands]
+    return [(title, helper(command, description)) for title, command in commands]
+
+
+def helper(arguments: str, description: Path) -> str:
+    """A command of demo/as.py. It is pasted somewhere, so it must not depend on where that is."""
+    where = "" if description == DIRECTORY / "demo.json" else f" --demo {shlex.quote(str(description))}"
+    return f"python3 {shlex.quote(str(stack.ROOT / 'demo' / 'as.py'))} {arguments}{where}"
+
+
+def approving(demo: dict[str, Any], description: Path) -> list[tuple[str, str]]:
+    """A call that somebody must approve: the call, the approval, and the call again."""
+    call = helper(GATED_CALL, description)
+    command = shlex.quote(str(stack.ROOT / "target" / "cli" / "toolgate"))
+    terminal = [
+        f"export TOOLGATE_APPROVALS_URL={demo['approvals_url']}",
+        f"export TOOLGATE_APPROVALS_TOKEN=$({helper(f'{APPROVER} approvals-cli --token', description)})",
+        f"{command} approvals list",
+        f"{command} approvals approve ID     # with the id that the list shows",
+    ]
+    return [
+        ("A call that somebody must approve: it waits for a few seconds, and then says where", call),
+        (f"Approve it there: open the link and sign in as {APPROVER}. Or here, after `make cli`", "\n".join(terminal)),
+        ("The same call again: now it is carried out, once", call),
+    ]
 
 
 def guide(demo: dict[str, Any], description: Path, *, demo_tools: bool) -> str:
@@ -196,7 +234,7 @@ def guide(demo: dict[str, Any], description: Path, *, demo_tools: bool) -> str:
         ("401: no token", curl_call(url, "tools/list", {}, None)),
         ("A token for the booking client (others: see demo.json)", curl_token(demo, "booking")),
         ("The tools that this token may use", curl_call(url, "tools/list", {}, "TOKEN")),
-        *([*tools, *as_somebody(description)] if demo_tools else []),
+        *([*tools, *as_somebody(description), *approving(demo, description)] if demo_tools else []),
         ("What Toolgate counted", f"curl -s '{demo['envoy_admin_url']}/stats?filter=toolgate'"),
         ("The audit record of the last request", f"tail -n 1 {shlex.quote(demo['audit_log'])} | python3 -m json.tool"),
     ]
@@ -217,7 +255,7 @@ def run(arguments: argparse.Namespace) -> None:
     directory = (arguments.directory or DIRECTORY).resolve()
     description = directory / "demo.json"
     wasm = arguments.wasm or stack.FILTER
-    require(ports, arguments.upstream, wasm)
+    require(policy, ports, arguments.upstream, wasm)
     marks = [description, *([arguments.ready_file] if arguments.ready_file else [])]
     for mark in marks:
         mark.unlink(missing_ok=True)
@@ -227,6 +265,9 @@ def run(arguments: argparse.Namespace) -> None:
             demo = describe(policy, ports, directory)
             stack.write_atomically(description, json.dumps(demo, indent=2) + "\n")
             print(guide(demo, description, demo_tools=not (arguments.policy or arguments.upstream)))
+            if policy.get("approval") and not demo["approvals_url"]:
+                where = Address(LOOPBACK, ports.approvals)
+                print(f"\nNote: this policy asks an approval service of yours. Envoy's cluster for it is {where}.")
             if demo["issuer"] not in stack.trusted_issuers(policy):
                 print(f"\nNote: this policy does not trust {demo['issuer']}, so the demo's tokens will be refused.")
             if arguments.upstream and not stack.listening(arguments.upstream):

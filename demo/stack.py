@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import yaml
 
@@ -38,6 +38,12 @@ SESSION_KEY = "TOOLGATE_SESSION_KEY"
 AUDIT_KEY = "TOOLGATE_AUDIT_KEY"
 #: The one with the credential that is shown to approval services.
 APPROVAL_TOKEN = "TOOLGATE_APPROVAL_TOKEN"
+APPROVAL_SERVICE = ROOT / "target" / "cli" / "toolgate-approvals"
+#: The variable with the key that the approval service seals the sessions of its page with.
+APPROVAL_PAGE_KEY = "APPROVALS_SESSION_KEY"
+APPROVALS_DATABASE = "approvals.db"
+#: The name of its key, which is new at each start.
+DECISION_KEY = "demo"
 
 Document = dict[str, Any]
 
@@ -72,11 +78,22 @@ class Ports(NamedTuple):
     identity_provider: int = 10001
     mcp_server: int = 10002
     admin: int = 9901
+    approvals: int = 10003
 
     @classmethod
     def starting_at(cls, first: int) -> "Ports":
-        """Four ports in a row, so that stacks can run side by side."""
-        return cls(*range(first, first + 4))
+        """Five ports in a row, so that stacks can run side by side."""
+        return cls(*range(first, first + 5))
+
+    @property
+    def issuer(self) -> str:
+        """The identity provider."""
+        return f"http://{LOOPBACK}:{self.identity_provider}"
+
+    @property
+    def approvals_url(self) -> str:
+        """The approval service: its page and its API."""
+        return f"http://{LOOPBACK}:{self.approvals}"
 
 
 # --- Documents ------------------------------------------------------------------------------------------------------
@@ -157,13 +174,27 @@ def trusted_issuers(policy: Document) -> list[str]:
 
 
 def policy_for_ports(policy: Document, ports: Ports) -> Document:
-    """The demo policy, moved to other ports: its resource, its origins and its issuer name them."""
+    """The demo policy, moved to other ports: its resource, its origins, its issuer and its approvals name them."""
     moved = copy.deepcopy(policy)
     origins = [f"http://{host}:{ports.gateway}" for host in (LOOPBACK, "localhost")]
     moved["resource"]["uri"] = origins[0] + endpoint_path(policy)
     moved["protocol"]["allowed_origins"] = origins
-    moved["authentication"]["jwt"][0]["issuer"] = f"http://{LOOPBACK}:{ports.identity_provider}"
+    moved["authentication"]["jwt"][0]["issuer"] = ports.issuer
+    moved["approval"] |= {"issuer": ports.approvals_url, "page": f"{ports.approvals_url}/approvals/"}
     return moved
+
+
+def asks_demo_service(policy: Document, ports: Ports) -> bool:
+    """Whether it is the demo's own approval service whose decisions count."""
+    section = policy.get("approval")
+    return isinstance(section, dict) and section.get("issuer") == ports.approvals_url
+
+
+def with_decision_key(policy: Document, key: Document) -> Document:
+    """The policy with the public key that the demo's approval service has this time."""
+    changed = copy.deepcopy(policy)
+    changed["approval"]["decision_keys"] = {"keys": [key]}
+    return changed
 
 
 def render_envoy_config(
@@ -196,6 +227,7 @@ def render_envoy_config(
     plugin["configuration"]["value"] = json.dumps(policy)
     set_endpoint(named(clusters, "mcp_upstream"), upstream)
     set_endpoint(named(clusters, "idp"), Address(LOOPBACK, ports.identity_provider))
+    set_endpoint(named(clusters, "approvals"), Address(LOOPBACK, ports.approvals))
     return config
 
 
@@ -242,12 +274,62 @@ def new_key() -> str:
 def identity_provider_command(ports: Ports, resource: str) -> list[str]:
     """The development identity provider, whose tokens are for this resource unless another is asked for."""
     script = ROOT / "demo" / "identity_provider.py"
-    return [sys.executable, str(script), "--port", str(ports.identity_provider), "--resource", resource]
+    where = ("--port", str(ports.identity_provider), "--resource", resource, "--approvals", ports.approvals_url)
+    return [sys.executable, str(script), *where]
 
 
 def mcp_server_command(ports: Ports) -> list[str]:
     """The demo's MCP server."""
     return [sys.executable, str(ROOT / "demo" / "mcp_server.py"), "--port", str(ports.mcp_server)]
+
+
+def new_decision_key(directory: Path) -> Document:
+    """Makes the key that the approval service signs decisions with, and gives its public half, a JWK."""
+    path = decision_key_file(directory)
+    path.unlink(missing_ok=True)
+    command = [str(APPROVAL_SERVICE), "keygen", "--out", str(path), "--kid", DECISION_KEY]
+    try:
+        made = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except OSError as error:
+        raise StackError(f"{APPROVAL_SERVICE}: {error.strerror}; `make approvals` makes it") from error
+    except subprocess.CalledProcessError as error:
+        raise StackError(f"no key for the approval service: {error.stderr.strip()}") from error
+    key: Document = json.loads(made.stdout)
+    return key
+
+
+def decision_key_file(directory: Path) -> Path:
+    """Where the private half is."""
+    return directory / "approvals.pem"
+
+
+def approvals_database(directory: Path) -> str:
+    """The database of the approval service. DATABASE_URL goes before its configuration, and may be set for others."""
+    return f"sqlite:{quote(str(directory / APPROVALS_DATABASE))}"
+
+
+def approvals_variables(token: str, directory: Path) -> dict[str, str]:
+    """The environment of the approval service, which knows the gateway by this token."""
+    return {APPROVAL_TOKEN: token, APPROVAL_PAGE_KEY: new_key(), "DATABASE_URL": approvals_database(directory)}
+
+
+def approvals_command(policy: Document, ports: Ports, directory: Path) -> list[str]:
+    """The approval service, with a new database: all that it is to know is in a file that is written here."""
+    for file in directory.glob(f"{APPROVALS_DATABASE}*"):
+        file.unlink()
+    config = {
+        "listen": f"{LOOPBACK}:{ports.approvals}",
+        "public_url": ports.approvals_url,
+        "database": approvals_database(directory),
+        "signing_keys": [{"kid": DECISION_KEY, "file": str(decision_key_file(directory))}],
+        "gateways": [{"name": "demo", "token_env": APPROVAL_TOKEN, "audiences": [resource_uri(policy)]}],
+        "sign_in": {"issuer": ports.issuer, "client_id": "approvals"},
+        "approver_tokens": {"audience": ports.approvals_url, "clients": ["approvals-cli"]},
+        "session_key_env": APPROVAL_PAGE_KEY,
+    }
+    path = directory / "approvals.yaml"
+    write_atomically(path, dump_document(config))
+    return [str(APPROVAL_SERVICE), "serve", "--config", str(path)]
 
 
 # --- Processes --------------------------------------------------------------------------------------------------------

@@ -172,9 +172,6 @@ pub const MAX_APPROVAL_ID_BYTES: usize = 64;
 /// Longest time that an approval may stay open, and the longest that a policy may ask for.
 pub const MAX_APPROVAL_EXPIRY: Seconds = Seconds::new(24 * 3600);
 
-/// Largest request to an approval service, in bytes: what the contract lets a service refuse beyond.
-pub const MAX_APPROVAL_REQUEST_BYTES: usize = 64 * 1024;
-
 /// Largest answer of an approval service that is read, in bytes: a decision and what is said about it.
 pub const MAX_APPROVAL_ANSWER_BYTES: usize = 32 * 1024;
 

@@ -9,8 +9,10 @@
 //!
 //! - `id`: names that come from outside and go into paths
 //! - `params`, `binding`: what an approval is for
+//! - `contract`: what is said between the gateway and an approval service
 //! - `decision`: signed decisions, and the proof that one lets a request through
 //! - `reason`: why none does
+//! - `wrap`: an upstream that itself asks for input, behind an approval
 //!
 //! A client carries where its call stands in a `requestState` that is sealed for it, see
 //! [`crate::session::ApprovalState`]. Nothing that a client or a network says lets a call through.
@@ -21,6 +23,7 @@ mod decision;
 mod id;
 mod params;
 mod reason;
+mod wrap;
 
 pub use binding::{Asker, BindingDigest};
 pub use decision::{
@@ -29,10 +32,4 @@ pub use decision::{
 pub use id::{ApprovalId, Nonce};
 pub use params::{Round, without_own_fields};
 pub use reason::Reason;
-/// stub
-pub fn keep_state(
-    _m: &[u8],
-    _s: impl FnOnce(Option<String>) -> Result<String, crate::mcp::Unreadable>,
-) -> Result<Option<Vec<u8>>, crate::mcp::Unreadable> {
-    Ok(None)
-}
+pub use wrap::{InputRequired, WrapError};

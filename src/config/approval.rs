@@ -72,7 +72,10 @@ pub(super) struct GateDefaults {
 
 impl GateDefaults {
     pub(super) fn of(document: Option<&ApprovalDocument>) -> Result<Self, ConfigError> {
-        let Some(document) = document else { return Ok(Self::default()) };
+        let Some(document) = document else {
+            // Nobody is asked, but what gates say must make sense.
+            return Ok(Self { expires: limits::DEFAULT_APPROVAL_EXPIRY, ..Self::default() });
+        };
         let hold = document.hold.unwrap_or(limits::DEFAULT_APPROVAL_HOLD);
         let expires = document.expires.unwrap_or(limits::DEFAULT_APPROVAL_EXPIRY);
         if let Some(approvers) = &document.approvers {

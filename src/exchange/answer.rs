@@ -50,6 +50,7 @@ impl Answer {
         let Self { verdict, reply } = self;
         account.decide(verdict, reply.details);
         account.status = Some(reply.status);
+        commands.extend(reply.details.strip_prefix("approval_").map(Command::CountApproval));
         commands.push(Command::Decided { verdict, reason: reply.details });
         let reply = reply.with_header(DECISION_HEADER, account.id.to_string());
         commands.push(Command::Reply(for_page(reply, origin)));

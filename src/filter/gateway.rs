@@ -37,6 +37,8 @@ pub(super) struct Gateway {
     told: RefCell<BTreeSet<&'static str>>,
     /// Bytes of unfinished events in all streams.
     held: Cell<usize>,
+    /// Calls to approval services that are under way, and the requests that they were made for.
+    calls: RefCell<BTreeMap<u32, RequestRef>>,
     /// Requests that wait for approvals.
     held_requests: Cell<HeldRequests>,
     /// Where records go.
@@ -81,6 +83,7 @@ impl Gateway {
             root_is_called: Cell::new(false),
             told: RefCell::default(),
             held: Cell::new(0),
+            calls: RefCell::default(),
             held_requests: Cell::default(),
             trail,
             // Ids that repeat after a restart are better than no service: nothing is decided by them.
@@ -181,6 +184,26 @@ impl Gateway {
         let all = self.held.get().saturating_sub(before).saturating_add(now);
         self.held.set(all);
         all
+    }
+
+    /// Notes which request a call was made for. The SDK reports its answer to whoever was called by the host when the call
+    /// was made: the request itself, or the root that had woken it.
+    pub(super) fn note_call(&self, token: u32, request: RequestRef) {
+        if let Ok(mut calls) = self.calls.try_borrow_mut() {
+            calls.insert(token, request);
+        }
+    }
+
+    /// The request that a call was made for, which is answered now; `None` for other calls, and where it has ended.
+    pub(super) fn take_call(&self, token: u32) -> Option<Rc<RefCell<Request>>> {
+        self.calls.try_borrow_mut().ok()?.remove(&token)?.upgrade()
+    }
+
+    /// Forgets a call of a request that has ended.
+    pub(super) fn forget_call(&self, token: u32) {
+        if let Ok(mut calls) = self.calls.try_borrow_mut() {
+            calls.remove(&token);
+        }
     }
 
     /// Counts what a request holds that waits for an approval, in place of what it held before.

@@ -8,6 +8,7 @@ use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
 use super::abi::{self, Buffer, Map};
+use super::approval_calls::Answer;
 use super::gateway::Gateway;
 use super::host::{self, Level};
 use super::poller::Poller;
@@ -60,11 +61,16 @@ impl Root {
                 request.wake();
             }
         }
-        if let Err(error) = abi::set_effective_context(self.context_id) {
-            host::log(Level::Error, &format!("toolgate: the root context is lost: {error}"));
-        }
+        self.resume_context();
         if !self.to_wake.is_empty() {
             Self::tick_every(WAKE_MS);
+        }
+    }
+
+    /// The host acts for the root again, after a request.
+    fn resume_context(&self) {
+        if let Err(error) = abi::set_effective_context(self.context_id) {
+            host::log(Level::Error, &format!("toolgate: the root context is lost: {error}"));
         }
     }
 
@@ -96,6 +102,14 @@ impl Context for Root {
                 let answer = if headers == 0 { None } else { host::headers(Map::CalloutHeaders).ok() };
                 gateway.trail.anchored(endpoint, answer.as_ref().and_then(|answer| answer.value(":status")));
             }
+            return;
+        }
+        if let Some(request) = gateway.take_call(token) {
+            let answer = Answer::read(headers, body_size);
+            if let Ok(mut request) = request.try_borrow_mut() {
+                request.service_answered(token, answer.as_ref());
+            }
+            self.resume_context();
             return;
         }
         let Ok(now) = host::now().map(UnixMillis::seconds) else { return };
@@ -189,6 +203,13 @@ fn records(policy: &CompiledPolicy) -> String {
     }
 }
 
+fn approvals(policy: &CompiledPolicy) -> String {
+    let Some(approval) = &policy.approval else { return "asked of nobody, calls that need one are denied".to_owned() };
+    let clusters: Vec<String> =
+        approval.services.iter().map(|service| format!("cluster `{}`", service.endpoint.cluster)).collect();
+    format!("asked of {}, denied on silence", clusters.join(", then "))
+}
+
 /// Says at load which controls are active, and how each of them fails.
 fn report(gateway: &Gateway, poller: &Poller) {
     let policy = &gateway.policy;
@@ -197,7 +218,7 @@ fn report(gateway: &Gateway, poller: &Poller) {
         &format!(
             "toolgate {version}: policy sha256:{digest} for {resource}; revisions {revisions}; {issuers} issuers; \
              {rules} rules, anything else denied; token {token} upstream; sessions {sessions}; signatures by {verifier}; keys {sharing}; \
-             revocations {revocations}; records {records}; \
+             revocations {revocations}; records {records}; approvals {approvals}; \
              without keys 503, on a host failure 503, on a trap as `failure_policy` says",
             version = env!("CARGO_PKG_VERSION"),
             digest = policy.digest,
@@ -210,6 +231,7 @@ fn report(gateway: &Gateway, poller: &Poller) {
             verifier = gateway.verifier.name(),
             revocations = revocations(policy),
             records = records(policy),
+            approvals = approvals(policy),
             sharing =
                 if poller.is_sharing() { "shared between workers" } else { "fetched by each worker (empty vm_id)" },
         ),

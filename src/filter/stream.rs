@@ -89,13 +89,15 @@ impl Drop for Stream {
             request.gateway.forget(request.context_id, request.watched_until);
             request.gateway.hold(request.held, 0);
             request.gateway.hold_request(request.waiting, None);
+            request.call.into_iter().for_each(|token| request.gateway.forget_call(token));
         });
     }
 }
 
 impl Context for Stream {
     fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize, _: usize) {
-        self.with((), |request| request.service_answered(token, headers, body_size));
+        let answer = Answer::read(headers, body_size);
+        self.with((), |request| request.service_answered(token, answer.as_ref()));
     }
 }
 
@@ -192,13 +194,13 @@ impl Request {
     }
 
     /// The approval service has answered, or has not. An answer to a call that does not matter any more is dropped.
-    fn service_answered(&mut self, token: u32, headers: usize, body_size: usize) {
-        if self.call != Some(token) {
+    pub(super) fn service_answered(&mut self, token: u32, answer: Option<&Answer>) {
+        self.gateway.forget_call(token);
+        if self.call != Some(token) || abi::set_effective_context(self.context_id).is_err() {
             return;
         }
         self.call = None;
-        let answer = Answer::read(headers, body_size);
-        let action = self.take_in(Event::ServiceAnswered(Answer::meaning(answer.as_ref())));
+        let action = self.take_in(Event::ServiceAnswered(Answer::meaning(answer)));
         self.go_on(action);
     }
 
@@ -304,6 +306,8 @@ impl Request {
         let policy = self.gateway.policy.approval.as_ref().ok_or(HostError(0))?;
         let token = approval_calls::dispatch(policy, call);
         if !call.is_last_word {
+            token.into_iter().for_each(|token| self.gateway.note_call(token, self.own.clone()));
+            self.call.into_iter().for_each(|earlier| self.gateway.forget_call(earlier));
             self.call = token;
             self.is_call_refused = token.is_none();
         }

@@ -1,9 +1,10 @@
 //! Gates: what makes a call wait for a person, and for whom.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Permit;
-use crate::approval::Grant;
+use crate::approval::{Approver, Grant};
 use crate::units::Seconds;
 
 /// A part of the policy that lets some calls pass only after people have approved them.
@@ -25,6 +26,21 @@ pub struct Gate {
     pub needs_reason: bool,
     /// Who else may approve after a while.
     pub escalation: Option<Escalation>,
+}
+
+impl Gate {
+    /// Whether enough of these have a role that it asks for. Who is named twice counts once.
+    fn is_met(&self, approvers: &[Approver]) -> bool {
+        let others = self.escalation.iter().flat_map(|escalation| &escalation.approvers);
+        let roles: BTreeSet<&str> = self.approvers.iter().chain(others).map(String::as_str).collect();
+        let is_entitled = |approver: &&Approver| approver.roles.iter().any(|role| roles.contains(role.as_str()));
+        let entitled: BTreeSet<(&str, &str)> = approvers
+            .iter()
+            .filter(is_entitled)
+            .map(|approver| (approver.issuer.as_str(), approver.subject.as_str()))
+            .collect();
+        u32::try_from(entitled.len()).is_ok_and(|count| count >= self.count)
+    }
 }
 
 /// The part of a policy that a [`Gate`] is.
@@ -92,8 +108,48 @@ impl ObtainApproval {
         self.gates.iter().any(|gate| gate.needs_reason)
     }
 
-    /// The permit, for an approval that was used up for this request.
-    pub fn discharge(self, _proof: Grant) -> Permit {
-        self.permit
+    /// The permit, for an approval that was used up for this request; `None` if those who gave it are not those whom each
+    /// of the gates asks for, or too few of them.
+    ///
+    /// The service has decided that already. But whom the policy asks for is the policy's word.
+    pub fn discharge(self, grant: &Grant) -> Option<Permit> {
+        self.gates.iter().all(|gate| gate.is_met(grant.approvers())).then_some(self.permit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::UnixSeconds;
+
+    fn approver(subject: &str, roles: &[&str]) -> Approver {
+        let roles = roles.iter().map(|&role| role.to_owned()).collect();
+        Approver { issuer: "https://idp.test".to_owned(), subject: subject.to_owned(), roles, at: UnixSeconds::new(1) }
+    }
+
+    #[test]
+    fn a_gate_wants_enough_people_with_its_roles() {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let mut gate = Gate {
+            origin: Origin::Rule,
+            name: "rules[0]".to_owned(),
+            approvers: names(&["admins", "owners"]),
+            count: 2,
+            hold: Seconds::default(),
+            expires: Seconds::default(),
+            needs_reason: false,
+            escalation: None,
+        };
+        let (one, two) = (approver("a", &["guests", "admins"]), approver("b", &["owners"]));
+        let (guest, on_call) = (approver("c", &["guests"]), approver("d", &["on-call"]));
+        assert!(gate.is_met(&[one.clone(), two.clone()]));
+        assert!(!gate.is_met(&[one.clone(), one.clone()]), "one person is one");
+        assert!(!gate.is_met(&[one.clone(), guest.clone()]), "who has no role does not count");
+        assert!(!gate.is_met(&[one.clone(), on_call.clone()]));
+        assert!(!gate.is_met(&[]));
+        gate.escalation = Some(Escalation { after: Seconds::new(1), approvers: names(&["on-call"]) });
+        assert!(gate.is_met(&[one, on_call]), "others may when it was escalated to them");
+        gate.count = 1;
+        assert!(gate.is_met(&[two]) && !gate.is_met(&[guest]));
     }
 }

@@ -5,8 +5,6 @@ computed by what it tests.
 """
 
 import json
-import subprocess
-import sys
 import time
 import uuid
 from collections import Counter
@@ -16,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import stack
 
 from conftest import NewGateway
 from support import messages
-from support.demo import Demo, run_demo
+from support.demo import Demo, helper, run_demo
 from support.gateway import bearer
 from support.http1 import Response, request
 from support.messages import Post, stateless
@@ -69,6 +66,9 @@ PEOPLE = {
     "compliance-reviewer": CONTACTS | ADS,
 }
 
+#: Is asked for approvals, and uses no agent.
+APPROVER = "duty-manager"
+
 #: What the names of the agents promise. Each was consented to by the platform team for the same, but the last one was
 #: trusted with everything: that it deletes nothing is its role.
 AGENTS = {
@@ -115,6 +115,7 @@ PROGRAMS = {
 
 Verdict = tuple[int, str, tuple[str, ...]]
 PASSED: Verdict = (200, "permitted", ())
+WAITS: Verdict = (200, "approval_pending", ())
 
 
 def verdict_of(person: str | None, agent: str, target: str) -> Verdict:
@@ -127,7 +128,7 @@ def verdict_of(person: str | None, agent: str, target: str) -> Verdict:
     if failing := tuple(side for side, targets in allowed.items() if target not in targets):
         return 403, "not_permitted", failing
     if target in ON_APPROVAL.get(agent, ()):
-        return 403, "approval_unavailable", ()
+        return WAITS
     return PASSED
 
 
@@ -167,6 +168,11 @@ def verdicts(demo: Demo, token: str, targets: Mapping[str, Post] = TARGETS) -> d
     details: Counter[str] = Counter()
     for name, post in targets.items():
         response = demo.gateway.send(post, token)
+        if response.status == 200 and response.header("x-toolgate-decision"):
+            assert response.json()["result"]["isError"] is True, response
+            seen[name] = WAITS
+            details["approval_pending"] += 1
+            continue
         if response.status == 200:
             assert b'"result"' in response.body, response
             seen[name] = PASSED
@@ -232,15 +238,6 @@ def test_nothing_that_the_request_says_makes_another_person_or_agent_of_the_call
     response = demo.gateway.send(forged, demo.token_for("analyst", "messaging-agent"))
     assert response.status == 403
     assert [failure["side"] for failure in response.error()["data"]["failing_sides"]] == ["person", "agent", "consent"]
-
-
-def helper(demo: Demo, directory: Path, *arguments: str) -> tuple[int, str]:
-    """Exit status and output of demo/as.py, which newcomers are given."""
-    description = directory / "demo.json"
-    description.write_text(json.dumps(demo.description))
-    command = [sys.executable, str(stack.ROOT / "demo" / "as.py"), *arguments, "--demo", str(description)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    return ended.returncode, ended.stdout + ended.stderr
 
 
 def test_the_helper_shows_the_same(demo: Demo, tmp_path: Path) -> None:
@@ -352,6 +349,14 @@ def test_an_agent_by_itself_is_shown_what_it_may(demo: Demo) -> None:
     assert shown == as_listed(AGENTS["full-automation-agent"])
 
 
+@pytest.mark.parametrize("agent", AGENTS)
+def test_who_only_approves_may_use_no_agent(demo: Demo, agent: str) -> None:
+    response = demo.gateway.send(stateless("tools/list"), demo.token_for(APPROVER, agent))
+    assert response.status == 403
+    assert [failure["side"] for failure in response.error()["data"]["failing_sides"]] == ["person"]
+    assert set(demo.description["people"]) == {*PEOPLE, APPROVER}
+
+
 @pytest.mark.parametrize("agent", [agent for agent, may in ALONE.items() if not may])
 def test_a_caller_that_may_nothing_at_all_gets_no_lists(demo: Demo, agent: str) -> None:
     for kind in LISTS:
@@ -399,15 +404,17 @@ def test_a_caller_is_told_what_it_may_do_and_what_it_lacks(demo: Demo, person: s
 # --- Conditions and step-up -------------------------------------------------------------------------------------------
 
 
-def test_nobody_writes_to_more_than_a_hundred_at_once(demo: Demo) -> None:
-    def broadcast(count: int) -> Post:
+def test_nobody_writes_to_more_than_a_hundred_at_once_or_to_more_than_fifty_alone(demo: Demo) -> None:
+    def to(count: int) -> Post:
         contacts = [f"CT-{1001 + number % 4}" for number in range(count)]
         return messages.call("broadcast_message", {"contacts": contacts, "body": "We open at nine."})
 
     without = messages.call("broadcast_message", {"body": "We open at nine."})
-    seen = verdicts(demo, demo.token("full"), {"most": broadcast(100), "more": broadcast(101), "unknown": without})
+    calls = {"few": to(50), "many": to(51), "most": to(100), "more": to(101), "unknown": without}
+    seen = verdicts(demo, demo.token("full"), calls)
     # A condition against a call that cannot be evaluated counts as one that holds.
-    assert seen == {"most": PASSED, "more": (403, "condition", ()), "unknown": (403, "condition", ())}
+    refused = dict.fromkeys(("more", "unknown"), (403, "condition", ()))
+    assert seen == {"few": PASSED, "many": WAITS, "most": WAITS} | refused
 
 
 def wants_a_second_factor(policy: Policy) -> None:

@@ -2,7 +2,6 @@
 
 mod filter;
 mod row;
-mod table;
 pub(crate) mod when;
 
 use std::io::Write as _;
@@ -13,10 +12,10 @@ use toolgate::audit::record::{Kind, Record};
 
 use crate::host::{Exit, Failure, Host};
 use crate::log::{Entry, Log, PersonalPart, Source, visit};
+use crate::table::Table;
 use crate::text::printable_json;
 use filter::Filters;
-use row::Row;
-use table::Table;
+use row::{LAYOUT, row};
 
 /// Shows the records of audit logs. Seals are not looked at: `verify-log` does that.
 #[derive(Args, Debug)]
@@ -85,7 +84,7 @@ pub fn audit(arguments: &Audit, host: &mut Host<'_>) -> Result<Exit, Failure> {
 fn show(files: &[Source], selection: &Selection, pattern: Option<&str>, host: &mut Host<'_>) -> Result<Exit, Failure> {
     let filter = selection.filters.at(host.now);
     let mut log = Log::new(files.to_vec(), host.take_stdin());
-    let mut table = Table::new(host.columns);
+    let mut table = Table::new(&LAYOUT, host.columns);
     let output = &mut host.stdout;
     let is_terminal = host.columns.is_some();
     let passed_over = visit::<Failure>(&mut log, |_, entry, record, personal| {
@@ -96,7 +95,7 @@ fn show(files: &[Source], selection: &Selection, pattern: Option<&str>, host: &m
             return Ok(());
         }
         match selection.format {
-            Format::Table => table.add(Row::new(record, personal), output)?,
+            Format::Table => table.add(row(record, personal), output)?,
             Format::Json if is_terminal => writeln!(output, "{}", printable_json(&entry.envelope.to_line()))?,
             Format::Json => writeln!(output, "{}", entry.envelope.to_line())?,
         }

@@ -8,9 +8,11 @@ use serde_json::value::RawValue;
 use super::reply::{self, ReplyTo};
 use super::{Application, Approved, Continuation, creation};
 use crate::approval::{Asker, BindingDigest, Reason, Round, without_own_fields as cut};
+use crate::audit::record::ApprovalStatus;
 use crate::config::CompiledPolicy;
 use crate::exchange::account::Account;
 use crate::exchange::answer::{self, Answer};
+use crate::exchange::approval_note::ApprovalNote;
 use crate::exchange::{Surroundings, session};
 use crate::identity::Principal;
 use crate::mcp::{Call, ClientCapabilities, Member};
@@ -35,17 +37,23 @@ impl Case<'_> {
     /// The refusal, when what the client brings back is not what it was given.
     pub(in crate::exchange) fn apply(
         &self,
-        account: &Account,
+        account: &mut Account,
         obligation: ObtainApproval,
         policy: &CompiledPolicy,
         now: UnixSeconds,
     ) -> Result<Application, Answer> {
-        let reply_to = ReplyTo::new(self.call, self.capabilities);
-        let earlier = own_state(self.call, self.principal, policy, now)
-            .map_err(|()| reply::refused(&reply_to, account.id, Reason::StateInvalid, None))?;
-        let round =
-            if earlier.as_ref().is_some_and(|state| state.step > 0) { Round::Continuation } else { Round::First };
-        let binding = self.binding(policy, round)?;
+        account.await_approval(ApprovalNote::new(obligation.gates(), now));
+        let reply_to = self.reply_to();
+        let invalid = |account: &mut Account| {
+            account.approval_note().into_iter().for_each(|note| note.status = ApprovalStatus::Unavailable);
+            reply::refused(&reply_to, account.id, Reason::StateInvalid, None)
+        };
+        let earlier = own_state(self.call, self.principal, policy, now).map_err(|()| invalid(account))?;
+        let binding = self.binding(policy, round_of(earlier.as_ref()))?;
+        if earlier.as_ref().is_some_and(|state| state.binding != binding) {
+            return Err(invalid(account));
+        }
+        let round = round_of(earlier.as_ref());
         Ok(Application {
             creation: creation::creation(account, self, &obligation, &binding, policy),
             principal: Rc::clone(self.principal),
@@ -65,17 +73,24 @@ impl Case<'_> {
     /// The refusal, should it be the approval of another one.
     pub(in crate::exchange) fn settle(
         &self,
-        account: &Account,
+        account: &mut Account,
         obligation: ObtainApproval,
         approved: Approved,
         policy: &CompiledPolicy,
     ) -> Result<(Permit, Continuation), Answer> {
         let Approved { grant, binding, round, continuation } = approved;
         if self.binding(policy, round)? != binding {
-            let reply_to = ReplyTo::new(self.call, self.capabilities);
-            return Err(reply::refused(&reply_to, account.id, Reason::Mismatch, None));
+            return Err(reply::refused(&self.reply_to(), account.id, Reason::Mismatch, None));
         }
-        Ok((obligation.discharge(grant), continuation))
+        let Some(permit) = obligation.discharge(&grant) else {
+            account.approval_note().into_iter().for_each(|note| note.status = ApprovalStatus::Unavailable);
+            return Err(reply::refused(&self.reply_to(), account.id, Reason::Unentitled, None));
+        };
+        Ok((permit, continuation))
+    }
+
+    fn reply_to(&self) -> ReplyTo {
+        ReplyTo::new(self.call, self.capabilities)
     }
 
     fn binding(&self, policy: &CompiledPolicy, round: Round) -> Result<BindingDigest, Answer> {
@@ -106,16 +121,21 @@ fn own_state(
     policy.sessions.open_approval(text, &session::binding(principal, policy), now).map(Some).map_err(|_| ())
 }
 
+/// Which attempt of a call it is, by what its client has kept.
+fn round_of(earlier: Option<&ApprovalState>) -> Round {
+    if earlier.is_some_and(|state| state.step > 0) { Round::Continuation } else { Round::First }
+}
+
 /// The body as the upstream is to get it: without what is the gateway's own, and with what is the upstream's in its place.
 /// `None` if there is nothing to change.
 ///
 /// # Errors
-/// The refusal, when what the client brings back is not what it was given.
+/// The refusal, when what the client brings back is not what it was given for this call.
 pub(in crate::exchange) fn without_own_fields(
     account: &Account,
     calls: &[Call<'_>],
     bytes: &[u8],
-    principal: &Principal,
+    principal: &Rc<Principal>,
     surroundings: &Surroundings<'_>,
 ) -> Result<Option<Vec<u8>>, Answer> {
     let is_own = |call: &&Call<'_>| call.retry.state.is_some() || call.retry.action != Member::Absent;
@@ -124,7 +144,14 @@ pub(in crate::exchange) fn without_own_fields(
     if calls.len() > 1 {
         return Err(refuse());
     }
-    let state = own_state(call, principal, surroundings.policy, surroundings.now).map_err(|()| refuse())?;
+    let policy = surroundings.policy;
+    let state = own_state(call, principal, policy, surroundings.now).map_err(|()| refuse())?;
+    if let Some(state) = &state {
+        let case = Case { call, arguments: None, bytes, principal, capabilities: None };
+        if case.binding(policy, round_of(Some(state)))? != state.binding {
+            return Err(refuse());
+        }
+    }
     let upstream_state = state.as_ref().and_then(|state| state.upstream_state.as_deref());
     match cut(bytes, upstream_state) {
         Ok(Cow::Borrowed(_)) => Ok(None),

@@ -3,7 +3,7 @@
 //! The caller comes again with what was asked for. That is the same call, which was approved, and no other approval is
 //! needed; but each round is let through once only. So what the upstream wants back goes into the gateway's own state.
 
-use crate::approval::{ApprovalId, BindingDigest, keep_state};
+use crate::approval::{ApprovalId, BindingDigest, InputRequired};
 use crate::config::CompiledPolicy;
 use crate::mcp::{Reviewed, Unreadable};
 use crate::session::{ApprovalState, Binding};
@@ -39,17 +39,17 @@ impl Continuation {
             Reviewed::Changed(changed) => changed,
             Reviewed::Nothing => return Ok(Reviewed::Nothing),
         };
-        let seal = |upstream_state: Option<String>| {
-            let state = ApprovalState {
-                service: self.service,
-                step: self.step,
-                binding: self.binding,
-                expires_at: self.ends,
-                id: self.id.clone(),
-                upstream_state,
-            };
-            policy.sessions.seal_approval(&state, &self.owner, now).map_err(|_| Unreadable::Malformed)
+        let asks = InputRequired::read(current).map_err(|_| Unreadable::Malformed)?;
+        let Some(asks) = asks else { return Ok(reviewed) };
+        let state = ApprovalState {
+            service: self.service,
+            step: self.step,
+            binding: self.binding,
+            expires_at: self.ends,
+            id: self.id.clone(),
+            upstream_state: asks.upstream_state().map(str::to_owned),
         };
-        Ok(keep_state(current, seal)?.map_or(reviewed, Reviewed::Changed))
+        let sealed = policy.sessions.seal_approval(&state, &self.owner, now).map_err(|_| Unreadable::Malformed)?;
+        asks.with_state(&sealed).map(Reviewed::Changed).map_err(|_| Unreadable::Malformed)
     }
 }

@@ -74,7 +74,11 @@ fn shown(account: &Account, case: &Case<'_>, policy: &CompiledPolicy) -> BTreeMa
         return BTreeMap::new();
     };
     let redaction = audit.redaction.of_tool(tool);
-    redaction.map(|redaction| redaction.apply(arguments.get(), &audit.pseudonyms, account.salt())).unwrap_or_default()
+    let shown = redaction.map(|redaction| redaction.apply(arguments.get(), &audit.pseudonyms, account.salt()));
+    let mut shown = shown.unwrap_or_default();
+    // How many did not fit is no argument: `withheld` says that there are more.
+    shown.retain(|place, _| place.is_empty() || place.starts_with('/'));
+    shown
 }
 
 /// How many strings, numbers, booleans and `null`s there are.

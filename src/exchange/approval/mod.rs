@@ -121,7 +121,6 @@ pub(super) fn begin(
         return answer.send(account, head.origin.as_deref(), commands);
     };
     let now = surroundings.now;
-    account.await_approval(ApprovalNote::new(application.obligation.gates(), now));
     let nonce = account.nonce();
     let mut waiting = Box::new(Waiting {
         hold_until: now.plus(application.obligation.hold()),
@@ -137,13 +136,17 @@ pub(super) fn begin(
         escalated: false,
     });
     if let Some(earlier) = waiting.application.earlier.take() {
-        let is_known = usize::from(earlier.service) < policy.services.len();
-        if !is_known || earlier.binding != waiting.application.binding {
+        let Some(service) = policy.services.get(usize::from(earlier.service)) else {
             return waiting.refuse(account, Reason::StateInvalid, now, commands);
-        }
+        };
         waiting.service = usize::from(earlier.service);
+        waiting.escalated = earlier.service > 0;
         waiting.step = earlier.step;
         waiting.stage = if earlier.step == 0 { Stage::Polling } else { Stage::Using { attempts: 0 } };
+        waiting.note(account, |note| {
+            note.service = Some(service.endpoint.cluster.clone());
+            (note.id, note.escalated) = (Some(earlier.id.clone()), earlier.service > 0);
+        });
         waiting.id = Some(earlier.id);
     }
     if let Member::Valid(action @ (InputAction::Decline | InputAction::Cancel)) = waiting.application.action {
@@ -184,7 +187,9 @@ pub(super) fn on_answer(
         Stage::Asking | Stage::Polling => match contract::read_state(status, body, &waiting.application.binding) {
             Ok(state) => waiting.on_state(account, &state, surroundings, commands),
             // Nothing was asked about that could be unknown.
-            Err(Fault::Unknown) if waiting.stage == Stage::Asking => waiting.refuse(account, Reason::Error, now, commands),
+            Err(Fault::Unknown) if waiting.stage == Stage::Asking => {
+                waiting.refuse(account, Reason::Error, now, commands)
+            }
             Err(fault) => waiting.refuse(account, fault.reason(), now, commands),
         },
         Stage::Using { .. } => match contract::read_grant(status, body) {
@@ -261,7 +266,10 @@ impl Waiting {
                 let services = surroundings.policy.approval.as_ref().map(|policy| policy.services.as_slice());
                 let services = services.unwrap_or_default();
                 let (this, next) = (services.get(self.service), self.service.saturating_add(1));
-                let (Some(this), true) = (this, next < services.len()) else {
+                // One that answers something wrong is not given up for another one: whoever can make it do that would choose
+                // who decides.
+                let is_gone = reason != Reason::Error;
+                let (Some(this), true) = (this, is_gone && next < services.len()) else {
                     return self.refuse(account, reason, surroundings.now, commands);
                 };
                 self.application.creation = creation::escalated(&self.application.creation, &this.endpoint.cluster);
@@ -321,7 +329,7 @@ impl Waiting {
                         });
                         let answer =
                             reply::decided(&self.application.reply_to, account.id, &state.id, ended, why.as_deref());
-                        self.answer(account, answer, ended.reason(), surroundings.now, commands)
+                        self.answer(account, answer, surroundings.now, commands)
                     }
                     Err(reason) => self.refuse(account, reason, surroundings.now, commands),
                 }
@@ -435,7 +443,7 @@ impl Waiting {
         let state = policy.sessions.seal_approval(&state, &owner, surroundings.now).ok();
         let page = Page { id, link: &link, state, escalated: self.escalated };
         let answer = reply::pending(&self.application.reply_to, account.id, page);
-        self.answer(account, answer, Reason::Pending, surroundings.now, commands)
+        self.answer(account, answer, surroundings.now, commands)
     }
 
     /// Denies the call for a reason that people need not have decided.
@@ -453,19 +461,17 @@ impl Waiting {
         };
         self.note(account, |note| note.status = status);
         let answer = reply::refused(&self.application.reply_to, account.id, reason, self.id.as_ref());
-        self.answer(account, answer, reason, now, commands)
+        self.answer(account, answer, now, commands)
     }
 
     fn answer(
         self: Box<Self>,
         account: &mut Account,
         answer: Answer,
-        reason: Reason,
         now: UnixSeconds,
         commands: &mut Vec<Command>,
     ) -> (Phase, Flow) {
         self.note(account, |note| note.ended(now));
-        commands.push(Command::CountApproval(reason.metric()));
         answer.send(account, self.head.origin.as_deref(), commands)
     }
 }
@@ -489,8 +495,9 @@ const fn is_failure(answer: ServiceAnswer<'_>) -> bool {
 
 const fn failure(answer: ServiceAnswer<'_>) -> Reason {
     match answer {
-        ServiceAnswer::Unreachable => Reason::Unreachable,
-        ServiceAnswer::TimedOut => Reason::Timeout,
+        // What stands before the service says so.
+        ServiceAnswer::Unreachable | ServiceAnswer::Reply { status: 502 | 503, .. } => Reason::Unreachable,
+        ServiceAnswer::TimedOut | ServiceAnswer::Reply { status: 504, .. } => Reason::Timeout,
         ServiceAnswer::Oversized => Reason::Oversized,
         ServiceAnswer::Reply { .. } => Reason::Error,
     }

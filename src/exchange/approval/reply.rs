@@ -208,7 +208,8 @@ const fn explanation(reason: Reason) -> &'static str {
         | Reason::Stale
         | Reason::Mismatch
         | Reason::Replayed
-        | Reason::OwnRequest => {
+        | Reason::OwnRequest
+        | Reason::Unentitled => {
             "It needs the approval of a person, and what the approval service answered cannot be trusted."
         }
     }

@@ -1,7 +1,9 @@
-"""The demo around a gateway of the tests: its policy, its MCP server and its identity provider, on free ports."""
+"""The demo around a gateway of the tests: its policy, its servers and its identity provider, on free ports."""
 
 import base64
 import json
+import subprocess
+import sys
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ import run
 import stack
 from stack import LOOPBACK, Address, Ports, Stack
 
+from .approval_service import cluster_of
 from .gateway import Gateway, free_port
 from .policy import Policy
 
@@ -55,11 +58,14 @@ class Demo:
 def run_demo(
     start_gateway: Callable[..., Gateway], directory: Path, change: Callable[[Policy], None] = lambda policy: None
 ) -> Iterator[Demo]:
-    """Identity provider and MCP server of the demo, and a gateway in front, whose policy may be changed first."""
-    ports = Ports(*(free_port() for _ in range(4)))
+    """All servers of the demo, and a gateway in front, whose policy may be changed first. It holds no requests."""
+    ports = Ports(*(free_port() for _ in range(5)))
     policy = stack.policy_for_ports(stack.load_document(stack.DEMO_POLICY), ports)
-    change(policy)
+    # Several demos share an Envoy.
+    policy["approval"] |= {"hold": "0s", "cluster": f"approvals-{ports.approvals}"}
     with Stack(directory) as children:
+        policy = stack.with_decision_key(policy, stack.new_decision_key(directory))
+        change(policy)
         children.start("identity-provider", stack.identity_provider_command(ports, stack.resource_uri(policy)))
         children.start("mcp-server", stack.mcp_server_command(ports))
         for port in (ports.identity_provider, ports.mcp_server):
@@ -70,8 +76,38 @@ def run_demo(
             upstream_port=ports.mcp_server,
             clusters={"idp": ports.identity_provider},
         )
+        start_approvals(children, gateway, policy, ports)
         told = run.describe(policy, ports, directory)
         yield Demo(gateway, told["mcp_url"], told["issuer"], told["clients"], told)
+
+
+def helper(demo: Demo, directory: Path, *arguments: str) -> tuple[int, str]:
+    """Exit status and output of demo/as.py, which newcomers are given."""
+    command = [
+        sys.executable,
+        str(stack.ROOT / "demo" / "as.py"),
+        *arguments,
+        "--demo",
+        str(described(demo, directory)),
+    ]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return ended.returncode, ended.stdout + ended.stderr
+
+
+def described(demo: Demo, directory: Path) -> Path:
+    """A demo.json as `make run` writes it."""
+    description = directory / "demo.json"
+    description.write_text(json.dumps(demo.description))
+    return description
+
+
+def start_approvals(children: Stack, gateway: Gateway, policy: Policy, ports: Ports) -> None:
+    """The approval service, which knows the gateway by the token that its Envoy has, and its cluster."""
+    gateway.envoy.put(None, [cluster_of(policy["approval"]["cluster"], ports.approvals)])
+    variables = stack.approvals_variables(gateway.envoy.approval_token, children.directory)
+    children.start("approvals", stack.approvals_command(policy, ports, children.directory), variables)
+    ready = f"{ports.approvals_url}/readyz"
+    children.wait_until("the approval service is ready", lambda: stack.http_status(ready) == 200)
 
 
 def post_form(url: str, fields: dict[str, str], user: str, password: str) -> dict[str, Any]:

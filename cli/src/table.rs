@@ -4,8 +4,6 @@ use std::io::{self, Write};
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use super::row::{COLUMNS, Row, TITLES};
-
 /// Rows that are aligned with each other before they are written. Later columns only become wider.
 const BLOCK: usize = 200;
 
@@ -15,90 +13,104 @@ const GAP: &str = "  ";
 /// The narrowest a column becomes before others are left out.
 const NARROW: usize = 8;
 
-/// Columns that are left out on a terminal that is too narrow, the first one first; time and verdict stay.
-const LEFT_OUT: [usize; 7] = [8, 5, 7, 4, 2, 6, 3];
-
-/// Columns whose text is shortened on a narrow terminal.
-const SHORTENED: [usize; 5] = [2, 3, 4, 5, 6];
-
 /// Stands for the end of a text that was shortened.
 const ELLIPSIS: char = '…';
 
+/// What a table of `N` columns looks like.
+#[derive(Debug)]
+pub(crate) struct Layout<const N: usize> {
+    /// What is above the columns.
+    pub(crate) titles: [&'static str; N],
+    /// Columns that are left out on a terminal that is too narrow, the first one first; the others stay.
+    pub(crate) left_out: &'static [usize],
+    /// Columns whose text is shortened on a narrow terminal.
+    pub(crate) shortened: &'static [usize],
+}
+
 /// Rows that are being written.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table<const N: usize> {
+    layout: &'static Layout<N>,
     columns: Option<usize>,
-    widths: [usize; COLUMNS],
-    rows: Vec<Row>,
+    widths: [usize; N],
+    rows: Vec<[String; N]>,
     has_titles: bool,
 }
 
-impl Table {
+impl<const N: usize> Table<N> {
     /// For a terminal of that many columns, or for something that takes any.
-    pub(super) const fn new(columns: Option<usize>) -> Self {
-        Self { columns, widths: [0; COLUMNS], rows: Vec::new(), has_titles: false }
+    pub(crate) const fn new(layout: &'static Layout<N>, columns: Option<usize>) -> Self {
+        Self { layout, columns, widths: [0; N], rows: Vec::new(), has_titles: false }
     }
 
-    pub(super) fn add(&mut self, row: Row, output: &mut dyn Write) -> io::Result<()> {
+    /// Adds a row, of texts that are fit to be shown.
+    pub(crate) fn add(&mut self, row: [String; N], output: &mut dyn Write) -> io::Result<()> {
         self.rows.push(row);
         if self.rows.len() < BLOCK { Ok(()) } else { self.finish(output) }
     }
 
     /// Writes what has not been written.
-    pub(super) fn finish(&mut self, output: &mut dyn Write) -> io::Result<()> {
+    pub(crate) fn finish(&mut self, output: &mut dyn Write) -> io::Result<()> {
         if self.rows.is_empty() {
             return Ok(());
         }
-        let titles = TITLES.map(str::to_owned);
-        for cells in self.rows.iter().map(|row| &row.0).chain([&titles]) {
+        let titles = self.layout.titles.map(str::to_owned);
+        for cells in self.rows.iter().chain([&titles]) {
             for (width, cell) in self.widths.iter_mut().zip(cells) {
                 *width = (*width).max(cell.width());
             }
         }
-        let fitted = fit(self.widths, self.columns);
+        let fitted = fit(self.layout, self.widths, self.columns);
         if !std::mem::replace(&mut self.has_titles, true) {
             write_row(&titles, &fitted, output)?;
         }
-        self.rows.drain(..).try_for_each(|row| write_row(&row.0, &fitted, output))
+        self.rows.drain(..).try_for_each(|row| write_row(&row, &fitted, output))
     }
 }
 
 /// The widths that fit; a column of width 0 is left out.
-fn fit(mut widths: [usize; COLUMNS], columns: Option<usize>) -> [usize; COLUMNS] {
+fn fit<const N: usize>(layout: &Layout<N>, mut widths: [usize; N], columns: Option<usize>) -> [usize; N] {
     let Some(columns) = columns else { return widths };
-    for left_out in std::iter::once(None).chain(LEFT_OUT.map(Some)) {
+    for left_out in std::iter::once(None).chain(layout.left_out.iter().copied().map(Some)) {
         if let Some(width) = left_out.and_then(|index| widths.get_mut(index)) {
             *width = 0;
         }
         let mut excess = total(&widths).saturating_sub(columns);
-        let spare = |widths: &[usize; COLUMNS]| -> usize {
-            SHORTENED.iter().filter_map(|index| widths.get(*index)).map(|width| width.saturating_sub(NARROW)).sum()
+        let spare = |widths: &[usize; N]| -> usize {
+            layout
+                .shortened
+                .iter()
+                .filter_map(|index| widths.get(*index))
+                .map(|width| width.saturating_sub(NARROW))
+                .sum()
         };
         if spare(&widths) < excess {
             continue;
         }
         while excess > 0 {
-            let widest = SHORTENED.iter().copied().max_by_key(|index| widths.get(*index));
+            let widest = layout.shortened.iter().copied().max_by_key(|index| widths.get(*index));
             let Some(width) = widest.and_then(|index| widths.get_mut(index)) else { break };
             *width = width.saturating_sub(1);
             excess = excess.saturating_sub(1);
         }
         return widths;
     }
-    // Time and verdict do not fit: the time alone, as far as it does.
-    let mut time = [0; COLUMNS];
-    time[0] = columns.max(1);
-    time
+    // Not even those that stay fit: the first one alone, as far as it does.
+    let mut first = [0; N];
+    if let Some(width) = first.first_mut() {
+        *width = columns.max(1);
+    }
+    first
 }
 
-fn total(widths: &[usize; COLUMNS]) -> usize {
+fn total(widths: &[usize]) -> usize {
     let shown = widths.iter().filter(|width| **width > 0);
     let (sum, count) =
         shown.fold((0_usize, 0_usize), |(sum, count), width| (sum.saturating_add(*width), count.saturating_add(1)));
     sum.saturating_add(GAP.len().saturating_mul(count.saturating_sub(1)))
 }
 
-fn write_row(cells: &[String; COLUMNS], widths: &[usize; COLUMNS], output: &mut dyn Write) -> io::Result<()> {
+fn write_row<const N: usize>(cells: &[String; N], widths: &[usize; N], output: &mut dyn Write) -> io::Result<()> {
     let mut line = String::new();
     for (cell, width) in cells.iter().zip(widths).filter(|(_, width)| **width > 0) {
         if !line.is_empty() {
@@ -130,15 +142,20 @@ fn shorten(text: &str, width: usize) -> String {
 mod tests {
     use super::*;
 
-    fn row(person: &str) -> Row {
-        let cells =
-            ["2026-01-05T10:00:00.000Z", "allow", "allowed", person, "desk/bot", "tools/call", "read", "200", "12"];
-        Row(cells.map(str::to_owned))
+    static LAYOUT: Layout<9> = Layout {
+        titles: ["TIME", "VERDICT", "REASON", "PERSON", "CLIENT/AGENT", "METHOD", "TARGET", "STATUS", "MS"],
+        left_out: &[8, 5, 7, 4, 2, 6, 3],
+        shortened: &[2, 3, 4, 5, 6],
+    };
+
+    fn row(person: &str) -> [String; 9] {
+        ["2026-01-05T10:00:00.000Z", "allow", "allowed", person, "desk/bot", "tools/call", "read", "200", "12"]
+            .map(str::to_owned)
     }
 
-    fn table(columns: Option<usize>, rows: Vec<Row>) -> Vec<String> {
+    fn table(columns: Option<usize>, rows: Vec<[String; 9]>) -> Vec<String> {
         let mut output = Vec::new();
-        let mut table = Table::new(columns);
+        let mut table = Table::new(&LAYOUT, columns);
         rows.into_iter().for_each(|row| table.add(row, &mut output).unwrap());
         table.finish(&mut output).unwrap();
         String::from_utf8(output).unwrap().lines().map(str::to_owned).collect()
