@@ -642,8 +642,10 @@ class ApprovalService:
         if content.keys() != {"binding", "nonce", "step"}:
             raise Refused(400, f"members {sorted(content)}")
         nonce, step, now = self._member(content, "nonce", HEX_32), content["step"], time.time()
-        if type(step) is not int or not 0 <= step < MAX_STEPS:
+        if type(step) is not int or not 0 <= step <= MAX_STEPS:
             raise Refused(400, "step")
+        if step == MAX_STEPS:
+            raise Refused(409, "used")
         if step in approval.taken:
             by, at = approval.taken[step]
             if by != nonce or now > at + AGAIN:
