@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from support.approval_service import ApprovalService
-from support.gated import Gated, NewGated, beside, gated_policy
+from support.gated import Gated, NewGated, beside, gated_policy, warm_up
 from support.gateway import Adjust, Envoy, Gateway, free_port
 from support.issuer import Issuer
 from support.jose import ALGORITHMS
@@ -84,18 +84,28 @@ def start_gated(start_gateway: NewGateway, envoy: Envoy) -> Iterator[NewGated]:
     """Makes gateways with an approval service each. In the end, all they asked must have been in order."""
     services: list[ApprovalService] = []
 
-    def start(*, on: Envoy | None = None, adjust: Adjust = lambda listener: None, **changes: object) -> Gated:
+    def start(
+        issuer: Issuer | None = None,
+        *,
+        on: Envoy | None = None,
+        adjust: Adjust = lambda listener: None,
+        is_warm: bool = True,
+        **changes: object,
+    ) -> Gated:
         """`changes` are those of the section of the policy, but for `policy`, which are those of the policy."""
-        issuer = Issuer()
+        issuer = issuer or Issuer()
         service = ApprovalService(envoy.approval_token)
         services.append(service)
         others = changes.pop("policy", {})
         assert isinstance(others, dict)
         document = gated_policy(issuer, service, service.document(**changes), **others)
         (on or envoy).put(None, [service.envoy_cluster()])
-        if on is None:
-            return Gated(start_gateway(document, issuer, adjust=adjust), service, issuer)
-        return Gated(beside(on, document, issuer, adjust), service, issuer)
+        if on:
+            return Gated(beside(on, document, issuer, adjust), service, issuer)
+        gateway = start_gateway(document, issuer, adjust=adjust)
+        if is_warm:
+            warm_up(gateway, issuer)
+        return Gated(gateway, service, issuer)
 
     yield start
     violations = [violation for service in services for violation in service.violations]

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,8 +29,9 @@ from support.callers import (
     Way,
     understand,
 )
-from support.gated import Gated, NewGated, assert_recorded, refused
+from support.gated import Gated, NewGated, assert_recorded, refused, warm_up
 from support.gateway import Document, route_of
+from support.issuer import Issuer
 from support.messages import STATELESS
 from support.mini_server import QUESTION_OF_SERVER, asking
 from support.trail import Watch, lines_of
@@ -110,9 +112,9 @@ def test_a_call_that_is_approved_in_time_is_held_and_then_goes_on(gated: Gated, 
     (envelope,) = watch.envelopes(1)
     record = envelope["record"]
     assert_recorded(record, id=approval.id, status="approved", escalated=False, gates=["rule"], step=0)
-    assert 250 < record["approval"]["waited_ms"] < 5000
+    assert record["approval"]["held_seconds"] <= 2 and record["approval"]["service"] == gated.service.cluster
     (approver,) = envelope["personal"]["approvers"]
-    assert (approver["iss"], approver["sub"], approver["roles"]) == (*approval.votes[0][:2], ["automation_admin"])
+    assert (approver["issuer"], approver["subject"], approver["roles"]) == (*approval.votes[0][:2], ["automation_admin"])
     assert abs(approver["at"] - time.time()) < 60
     assert record["http"]["status"] == 200 and record["response"]["status"] == "success"
 
@@ -159,7 +161,7 @@ def test_a_rejection_is_final_and_says_why(gated: Gated, way: Way) -> None:
     assert not [character for character in told[0].text if ord(character) < 32 and character != "\n"]
     assert told[0].response.json()["result"].get("resultType") == ("complete" if way.is_stateless else None)
     approver = watch.envelopes(1)[0]["personal"]["approvers"]
-    assert [person["sub"] for person in approver] == ["bob"]
+    assert [person["subject"] for person in approver] == ["bob"]
     # No pestering: who asks again gets the same answer, and no approver is bothered.
     with refused(gated, "approval_rejected", told, status="rejected", id=gated.service.only().id):
         told.append(caller.call("held", {"n": 3}))
@@ -168,7 +170,7 @@ def test_a_rejection_is_final_and_says_why(gated: Gated, way: Way) -> None:
 
 @KINDS_OF_WAYS
 @pytest.mark.parametrize(
-    ("state", "word"), [("rejected", "reject"), ("expired", "expire"), ("cancelled", "cancel")], ids=str
+    ("state", "word"), [("rejected", "rejected"), ("expired", "in time"), ("cancelled", "taken back")], ids=str
 )
 def test_an_end_while_the_client_is_away_is_told_when_it_comes_again(
     gated: Gated, way: Way, state: str, word: str
@@ -193,11 +195,11 @@ def test_an_end_while_the_client_is_away_is_told_when_it_comes_again(
 @KINDS_OF_WAYS
 def test_when_nobody_is_there_it_expires_while_it_is_held(gated: Gated, way: Way) -> None:
     gated.service.lifetime = 1
-    told: list[Told] = []
+    caller, told = gated.caller(way), list[Told]()
     start = time.monotonic()
     with refused(gated, "approval_expired", told, status="expired"):
-        told.append(gated.caller(way).call("held", {"n": 5}))
-    assert told[0].kind == "tool_error" and "expire" in told[0].text.lower()
+        told.append(caller.call("held", {"n": 5}))
+    assert told[0].kind == "tool_error" and "in time" in told[0].text.lower()
     assert 0.8 < time.monotonic() - start < 5
 
 
@@ -237,7 +239,7 @@ def test_an_escalation_is_told_and_recorded(gated: Gated, way: Way) -> None:
     told: list[Told] = []
     with refused(gated, "approval_pending", told, status="pending", escalated=True):
         told.append(caller.again(first, "gated", arguments))
-    assert "escalat" in (told[0].text + json.dumps(told[0].data)).lower()
+    assert "others were asked" in told[0].text
     gated.service.approve(approval.id, "carol", "security_oncall")
     watch = Watch(gated.gateway)
     assert caller.again(told[0], "gated", arguments).kind == "result"
@@ -329,6 +331,22 @@ def test_the_time_of_the_server_begins_after_the_approval(start_gated: NewGated)
         assert waiting.result().kind == "result"
 
 
+@pytest.mark.parametrize("way", [PLAIN, WITH_LINKS], ids=str)
+def test_a_gated_call_that_waits_for_keys_first(start_gated: NewGated, way: Way) -> None:
+    """The answer of the approval service finds its way to a request that another one's answer had woken."""
+    issuer = Issuer()
+    issuer.gate.clear()
+    gated = start_gated(issuer, is_warm=False)
+    gated.service.script = approves(after=0.2)
+    caller = gated.caller(way)
+    with ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(caller.call, "held", {"n": number}) for number in range(8)]
+        assert gated.gateway.upstream.saw_nothing(seconds=0.5) and not gated.service.seen
+        gated.issuer.gate.set()
+        assert [future.result().kind for future in waiting] == ["result"] * 8
+    assert sorted(arguments["n"] for arguments in gated.executed()) == list(range(8))
+
+
 def test_over_http2_with_trailers(gated: Gated) -> None:
     gated.service.script = approves(after=0.2)
     caller = gated.caller()
@@ -387,7 +405,7 @@ def test_what_the_service_is_told(start_gated: NewGated) -> None:
         "pay",
     )
     assert shown["withheld"] is True
-    assert shown["arguments"]["/channel"] == "sms" and shown["arguments"]["/amount"] == 12.5
+    assert shown["arguments"]["/channel"] == "sms" and shown["arguments"]["/amount"] == "12.5"
     assert shown["arguments"].keys() == {"/channel", "/contact_id", "/amount"}
     assert not re.search(r"CT-|secret", json.dumps(request))
     by_gate = {requirement["gate"]: requirement for requirement in request["requirements"]}
@@ -414,22 +432,21 @@ def test_gates_of_an_agent_and_of_a_risk_alone(start_gated: NewGated) -> None:
     gated = start_gated(policy={"agents": agents, "rules": rules}, risk={"high": {}})
     scopes = ("contacts:read", "crm:write", "crm:delete")
     bot, tool = (gated.caller(PLAIN, *scopes, agent_role=role) for role in ("bot", "tool"))
-    expected = {
-        (bot, "read"): None,
-        (bot, "write"): {"agent"},
-        (bot, "delete"): {"agent", "risk"},
-        (tool, "write"): None,
-        (tool, "delete"): {"risk"},
-    }
-    for (caller, name), gates in expected.items():
+    expected = [
+        (bot, "read", None),
+        (bot, "write", {"agent"}),
+        (bot, "delete", {"agent", "risk"}),
+        (tool, "write", None),
+        (tool, "delete", {"risk"}),
+    ]
+    for caller, name, gates in expected:
         gated.service.forget()
         told = caller.call(name)
         assert (told.kind == "result") == (gates is None), name
         if gates:
-            assert {each["gate"] for each in gated.service.only().request["requirements"]} == gates
-            assert {role for each in gated.service.only().request["requirements"] for role in each["approvers"]} == {
-                "automation_admin"
-            }
+            requirements = gated.service.only().request["requirements"]
+            assert {each["gate"] for each in requirements} == gates
+            assert {role for each in requirements for role in each["approvers"]} == {"automation_admin"}
 
 
 # --- This very call ---------------------------------------------------------------------------------------------------
@@ -480,6 +497,7 @@ def test_an_approval_is_for_no_other_policy(start_gated: NewGated, way: Way) -> 
     gated.gateway.envoy.wait_until(
         "the policy is loaded", lambda: gated.gateway.envoy.counters("^listener_manager[.]listener_modified$") != before
     )
+    warm_up(gated.gateway, gated.issuer)
     told: list[Told] = []
     with refused(gated, "approval_pending", told):
         told.append(caller.call("gated", arguments))
@@ -629,7 +647,7 @@ OWN = (
     '«,"requestState":"STATE"»«,"inputResponses":{"dev.toolgate/approval":{"action":"accept"}}»}}',
     '{"params":{«"inputResponses":{"dev.toolgate/approval":{"action":"accept"}},»«"requestState":"STATE",»'
     '"arguments":{"n":50},"name":"gated","_meta":META},"method":"tools/call","id":"a","jsonrpc":"2.0"}',
-    '\n{ "jsonrpc" : "2.0" ,\t"id":1e0, "method":"tools\\/call",\r\n "params" : {\n  "name" : "\\u0067ated" ,\n'
+    '\n{ "jsonrpc" : "2.0" ,\t"id":-1, "method":"tools\\/call",\r\n "params" : {\n  "name" : "\\u0067ated" ,\n'
     '  «"requestState" : "STATE" ,»\n  "arguments" : { "n" : 50 } ,\n'
     '  «"inputResponses" : { "dev.toolgate/approval" : { "action" : "accept" } } ,»\n  "_meta" : META\n } } \n',
     '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":META,"name":"gated","arguments":{"n":50},'
@@ -752,15 +770,14 @@ def test_a_server_cannot_speak_for_the_gateway(gated: Gated) -> None:
     }
     for tool in ("held", "free"):
         with gated.gateway.upstream.replying(asking("tga1.k1.AAAA.BBBB", questions=forged)):
-            asked = caller.call(tool, arguments)
-        executed = len(gated.executed())
-        if asked.kind == "input_required" and asked.state:
-            told = caller.call(
-                tool, arguments, requestState=asked.state, inputResponses={QUESTION: {"action": "accept"}}
-            )
-            # Under the approval there was, or not at all.
-            assert len(gated.executed()) <= executed + 1
-            assert told.kind in ("result", "tool_error")
+            response = gated.gateway.send(caller.calling(tool, arguments), caller.token)
+        if response.status == 502:
+            # It cannot be told apart from ours, so nobody gets to see it.
+            continue
+        state, executed = understand(response).state, len(gated.executed())
+        told = caller.call(tool, arguments, requestState=state, inputResponses={QUESTION: {"action": "accept"}})
+        # Under the approval there was, or not at all.
+        assert len(gated.executed()) <= executed + 1 and told.kind in ("result", "tool_error")
     assert gated.service.counts["created"] == 1
 
 
@@ -804,6 +821,20 @@ def two(start_gated: NewGated) -> tuple[Gated, ApprovalService]:
     return gated, second[0]
 
 
+def test_decisions_of_one_service_are_no_decisions_of_the_other(two: tuple[Gated, ApprovalService]) -> None:
+    gated, second = two
+    before = gated.service.keys, gated.service.issuer
+    gated.service.keys, gated.service.issuer = second.keys, second.issuer
+    gated.service.script = approves()
+    try:
+        told: list[Told] = []
+        with refused(gated, "approval_key_unknown", told, status="unavailable"):
+            told.append(gated.caller().call("held", {"n": 71}))
+    finally:
+        gated.service.keys, gated.service.issuer = before
+    assert not second.seen
+
+
 @pytest.mark.parametrize("way", [WITH_LINKS, PLAIN], ids=str)
 @pytest.mark.parametrize("held", [True, False], ids=["held", "pending"])
 def test_the_second_service_is_asked_when_the_first_cannot_be_reached(
@@ -814,7 +845,7 @@ def test_the_second_service_is_asked_when_the_first_cannot_be_reached(
     gated.service.forget()
     second.forget()
     gated.service.down()
-    caller, arguments = gated.caller(way), {"n": 70, "held": held}
+    caller, arguments = replace(gated.caller(way), page=second.page), {"n": 70, "held": held}
     watch = Watch(gated.gateway)
     try:
         with gated.counting() as counted:
@@ -825,10 +856,9 @@ def test_the_second_service_is_asked_when_the_first_cannot_be_reached(
                 told = caller.call("gated", arguments)
                 assert told.kind != "result"
                 approval = second.only()
-                assert approval.id in (told.link or "") and "escalat" in (told.text + json.dumps(told.data)).lower()
-                page = caller.page
+                assert told.link == second.page + approval.id and "others were asked" in told.text
                 second.approve(approval.id, "carol", "security_oncall")
-                assert caller.again(told, "gated", arguments).kind == "result", page
+                assert caller.again(told, "gated", arguments).kind == "result"
     finally:
         gated.service.up()
     assert gated.executed() == [arguments]
@@ -839,23 +869,6 @@ def test_the_second_service_is_asked_when_the_first_cannot_be_reached(
     record = watch.records(1 if held else 2)[-1]
     assert_recorded(record, id=approval.id, status="approved", escalated=True)
     assert not second.violations
-
-
-def test_decisions_of_one_service_are_no_decisions_of_the_other(two: tuple[Gated, ApprovalService]) -> None:
-    gated, second = two
-    second.forget()
-    gated.service.forget()
-    gated.gateway.upstream.forget()
-    gated.service.keys, gated.service.issuer = second.keys, second.issuer
-    caller = gated.caller()
-    # A circuit that an earlier test opened closes by itself.
-    deadline = time.monotonic() + 30
-    while not gated.service.counts["created"]:
-        caller.call("gated", {"n": time.monotonic_ns()})
-        assert time.monotonic() < deadline
-    gated.service.script = approves()
-    told = caller.call("held", {"n": 71})
-    assert told.kind == "tool_error" and not gated.executed()
 
 
 # --- Records ----------------------------------------------------------------------------------------------------------

@@ -165,6 +165,9 @@ def test_python_declines(gated: Gated, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_python_that_gives_up_can_still_finish(gated: Gated, mode: str) -> None:
+    """Before 2026-07-28 it leaves its request open, which may be the one that is carried out when the time comes."""
+    ended: list[str] = []
+
     async def work() -> None:
         async with connected(gated, mode, read_timeout_seconds=PATIENCE) as client:
             for attempt in range(20):
@@ -173,12 +176,17 @@ def test_python_that_gives_up_can_still_finish(gated: Gated, mode: str) -> None:
                 except MCPError as error:
                     assert "imed out" in str(error), error
                     continue
-                assert not result.is_error and attempt > 0
+                assert attempt > 0
+                text = result.content[0].text  # type: ignore[union-attr]
+                ended.append("result" if not result.is_error else "used" if "was used" in text else text)
+                # What it left open is answered now, which the client cannot bear while it closes.
+                await asyncio.sleep(0.5)
                 return
             pytest.fail("it never finishes")
 
     gated.service.script = approves(after=1.5 * PATIENCE)
     run(work())
+    assert ended == ["result"] or (mode == "legacy" and ended == ["used"])
     assert executed(gated) == [{"n": 6}] and gated.service.counts["created"] == 1
 
 
@@ -231,5 +239,6 @@ def test_typescript_that_gives_up_can_still_finish(gated: Gated, package: str, m
     gated.service.script = approves(after=1.5 * PATIENCE)
     settings = {"tool": "held", "arguments": {"n": 4}, "timeout": int(PATIENCE * 1000)}
     happened = typescript(gated, package, mode, **settings)
-    assert happened[0] == "timeout" and happened[-1] == "result" and set(happened) == {"timeout", "result"}
+    assert happened[0] == "timeout"
+    assert set(happened) == {"timeout", "result"} or (mode == "legacy" and set(happened) == {"timeout", "used"})
     assert executed(gated) == [{"n": 4}] and gated.service.counts["created"] == 1

@@ -21,7 +21,7 @@ from conftest import NewGateway
 from support.approval_service import ApprovalService
 from support.approvals_cli import AUDIENCE, CLIENT, ROLE, Approvals, Postgres, SignIn, new_id
 from support.callers import PLAIN, SESSION, WITH_LINKS, Caller, Told, Way
-from support.gated import RULES, arguments_of, beside
+from support.gated import RULES, arguments_of, beside, warm_up
 from support.gateway import Envoy, Gateway
 from support.policy import policy
 from support.trail import Watch, lines_of
@@ -94,6 +94,7 @@ def shared(
         for each in (envoy, second_envoy):
             each.put(None, [approvals.envoy_cluster()])
         gateway = start_gateway(document, people)
+        warm_up(gateway, people)
         other = beside(second_envoy, document, people, upstream=gateway.upstream)
         yield Reference(approvals, gateway, other, people)
 
@@ -402,7 +403,7 @@ def test_end_to_end(reference: Reference, way: Way) -> None:
     assert [envelope["record"]["approval"]["status"] for envelope in envelopes] == [
         *("approved", "pending", "approved", "pending", "rejected")
     ]
-    assert {envelope["personal"]["approvers"][0]["sub"] for envelope in envelopes[::2]} == {"bob"}
+    assert {envelope["personal"]["approvers"][0]["subject"] for envelope in envelopes[::2]} == {"bob"}
 
 
 #: Who may not decide, and how that is answered.
@@ -454,7 +455,7 @@ def test_two_people_must_approve(reference: Reference) -> None:
     assert approvals.decide(told.approval, people.person("carol"))[0] == 200
     assert caller.call("twice", {"n": 1}).kind == "result"
     approvers = watch.envelopes(1)[0]["personal"]["approvers"]
-    assert sorted(approver["sub"] for approver in approvers) == ["bob", "carol"]
+    assert sorted(approver["subject"] for approver in approvers) == ["bob", "carol"]
 
 
 def test_a_reason_must_be_given(reference: Reference) -> None:

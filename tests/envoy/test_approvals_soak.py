@@ -18,7 +18,7 @@ HELD = 1000
 #: Bytes of each call.
 PADDING = 2000
 #: Megabytes that they may cost Envoy, with their connections, buffers and callouts.
-MEMORY = 150
+MEMORY = 120
 #: How much slower other calls may be at the median while so many are held. Nothing of it is work for them.
 RATIO = 4.0
 #: Seconds that tests on a busy machine add, whoever is held.

@@ -63,6 +63,10 @@ for (;;) {
       happened.push('result');
       break;
     }
+    if (/was used/.test(result.content[0].text)) {
+      happened.push('used');
+      break;
+    }
     happened.push('told');
     const link = result.content[0].text.match(/https?:\/\/\S+?(?=[.,;)]?(\s|$))/);
     if (!link) throw new Error(result.content[0].text);

@@ -431,23 +431,21 @@ class ApprovalService:
                     work = asyncio.ensure_future(fault(exchange) if fault else self._answer(exchange))
                     gone = asyncio.ensure_future(reader.read(1))
                     await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-                    if not work.done():
-                        work.cancel()
-                        gone.cancel()
+                    has_answered = work.done()
+                    for task in (work, gone):
+                        task.cancel()
+                    outcome, ahead = await asyncio.gather(work, gone, return_exceptions=True)
+                    if not has_answered:
                         self.counts["left"] += 1
                         return
-                    if (error := work.exception()) and not isinstance(error, ConnectionError):
-                        self.violations.append(f"{error!r} in {exchange.method} {exchange.target}")
+                    if isinstance(outcome, Exception) and not isinstance(outcome, ConnectionError):
+                        self.violations.append(f"{outcome!r} in {exchange.method} {exchange.target}")
                         return
                     await writer.drain()
-                    gone.cancel()
-                    with suppress(asyncio.CancelledError):
-                        # Or the next request is there already, the first byte of it.
-                        held = await gone
-                        if not held:
-                            return
-                        continue
-                    held = b""
+                    if isinstance(ahead, Exception) or ahead == b"":
+                        return
+                    # The next request may be there already, the first byte of it.
+                    held = ahead if isinstance(ahead, bytes) else b""
         finally:
             self._connections.discard(writer)
             writer.close()
@@ -644,8 +642,10 @@ class ApprovalService:
         if content.keys() != {"binding", "nonce", "step"}:
             raise Refused(400, f"members {sorted(content)}")
         nonce, step, now = self._member(content, "nonce", HEX_32), content["step"], time.time()
-        if type(step) is not int or not 0 <= step < MAX_STEPS:
+        if type(step) is not int or not 0 <= step <= MAX_STEPS:
             raise Refused(400, "step")
+        if step == MAX_STEPS:
+            raise Refused(409, "used")
         if step in approval.taken:
             by, at = approval.taken[step]
             if by != nonce or now > at + AGAIN:
@@ -718,8 +718,10 @@ def decides(decide: Callable[[ApprovalService, Approval], None], *, after: float
         if polls:
             if approval.polls == polls:
                 decide(service, approval)
-        elif approval.polls == 0:
+        elif approval.polls == 0 and after:
             service.later(after, lambda: decide(service, approval))
+        elif approval.polls == 0:
+            decide(service, approval)
 
     return script
 
