@@ -21,12 +21,12 @@ pub use circuit::{Circuits, HeldRequest, HeldRequests};
 use std::rc::Rc;
 
 use super::account::Account;
-use super::admit::{self, Head};
+use super::admit::Head;
 use super::answer::Answer;
 use super::approval_note::ApprovalNote;
 use super::command::{Command, Flow, ServiceCall};
 use super::event::ServiceAnswer;
-use super::{Phase, Surroundings, session};
+use super::{Phase, Surroundings, request, session};
 use crate::approval::contract::{self, Fault, State, Status};
 use crate::approval::{
     ApprovalId, BindingDigest, Consumption, DecisionError, Ended, Expected, Grant, Nonce, Reason, Round, Trust,
@@ -36,7 +36,7 @@ use crate::audit::record::ApprovalStatus;
 use crate::config::ApprovalService;
 use crate::identity::Principal;
 use crate::limits;
-use crate::mcp::{InputAction, Member};
+use crate::mcp::{InputAction, Member, Target};
 use crate::policy::ObtainApproval;
 use crate::session::ApprovalState;
 use crate::units::{Seconds, UnixSeconds};
@@ -59,6 +59,8 @@ pub(super) struct Approved {
 pub(super) struct Application {
     obligation: ObtainApproval,
     principal: Rc<Principal>,
+    /// What the call acts on.
+    target: Target<'static>,
     binding: BindingDigest,
     round: Round,
     /// What the client has kept of an earlier answer.
@@ -362,8 +364,9 @@ impl Waiting {
         surroundings: &mut Surroundings<'_>,
         commands: &mut Vec<Command>,
     ) -> (Phase, Flow) {
-        if let Err(answer) = admit::identify(account, &self.head.token, surroundings) {
-            return answer.send(account, self.head.origin.as_deref(), commands);
+        let Application { target, reply_to, .. } = &self.application;
+        if let Err(answer) = request::could_pass(account, &self.head, target, reply_to.id(), surroundings) {
+            return self.answer(account, answer, surroundings.now, commands);
         }
         self.stage = Stage::Using { attempts: 0 };
         self.call(account, surroundings, commands)
