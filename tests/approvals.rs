@@ -26,9 +26,9 @@ use toolgate::exchange::{Command, Event, Flow, HeldRequest, HeldRequests, Servic
 use toolgate::http::HeaderList;
 use toolgate::identity::{FetchedList, RevocationFeed, RevocationList};
 use toolgate::limits;
-use toolgate::units::Seconds;
+use toolgate::units::{Seconds, UnixSeconds};
 
-use support::approvals::{Client, Fate, PAGE, Sent, World, both_scopes, gated};
+use support::approvals::{Client, Fate, PAGE, Sent, World, gated};
 use support::gateway::{Keys, RESOURCE, Request, call, compile, header, token_with};
 use support::issuer::NOW;
 
@@ -186,9 +186,12 @@ fn the_body_is_cut_byte_for_byte() {
     let state = state(&first);
     let meta = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
     let body = |own: &str| {
-        format!(r#"{{ "jsonrpc":"2.0", "id" : 7,"method":"tools/call","params":{{"arguments": {{ "t\u006f":"ann" }}{own},"name":"write" ,{meta}}}}}"#)
+        format!(
+            r#"{{ "jsonrpc":"2.0", "id" : 7,"method":"tools/call","params":{{"arguments": {{ "t\u006f":"ann" }}{own},"name":"write" ,{meta}}}}}"#
+        )
     };
-    let own = format!(r#", "requestState" : "{state}", "inputResponses":{{"dev.toolgate/approval":{{"action":"accept"}}}} "#);
+    let own =
+        format!(r#", "requestState" : "{state}", "inputResponses":{{"dev.toolgate/approval":{{"action":"accept"}}}} "#);
     let request = STATELESS.call("write", &json!({})).with_bytes(body(&own)).with("content-length", "1");
     let sent = world.send(&request);
     assert_eq!(sent.decided(), ALLOWED);
@@ -206,8 +209,7 @@ fn the_body_is_cut_byte_for_byte() {
 
 // --- What the caller is told ----------------------------------------------------------------------------------------
 
-const MESSAGE: &str =
-    "A person must approve this call of write before it is carried out. Reference: approval-0";
+const MESSAGE: &str = "A person must approve this call of write before it is carried out. Reference: approval-0";
 const TEXT: &str = "Approval required: a person must approve this call of write, and was asked. Nothing has been done yet. \
     Where it can be seen and decided: https://approvals.test/approvals/approval-0 (reference approval-0). Once it is \
     approved, send exactly the same call again: it is then carried out, once. To send it earlier does no harm.";
@@ -240,10 +242,9 @@ fn a_stateless_client_that_opens_pages_is_asked_to_open_one() {
     let result = json!({"resultType": "input_required", "inputRequests": requests});
     assert_eq!(body, json!({"jsonrpc": "2.0", "id": "c-1", "result": result}));
     // So are those that read a prompt or a resource.
-    for (method, params) in [
-        ("prompts/get", json!({"name": "compose"})),
-        ("resources/read", json!({"uri": "norg://files/a"})),
-    ] {
+    for (method, params) in
+        [("prompts/get", json!({"name": "compose"})), ("resources/read", json!({"uri": "norg://files/a"}))]
+    {
         let (body, _) = pending(&mut self::world(), &STATELESS.request(method, &params));
         assert_eq!(body["result"]["resultType"], "input_required", "{method}");
         let url = &body["result"]["inputRequests"]["dev.toolgate/approval"]["params"]["url"];
@@ -394,13 +395,15 @@ fn the_words_of_an_approver_are_shown_cleaned() {
 
 #[test]
 fn a_caller_who_declines_takes_the_request_back_and_one_who_cancels_does_not() {
-    for (action, calls, state) in
-        [("decline", vec!["0 POST cancel 0"], "cancelled"), ("cancel", Vec::new(), "pending")]
+    for (action, calls, state) in [("decline", vec!["0 POST cancel 0"], "cancelled"), ("cancel", Vec::new(), "pending")]
     {
         let mut world = world();
         let first = world.send(&STATELESS.call("write", &json!({})));
         let sent = world.send(&again(STATELESS, "write", &json!({}), &first, action));
-        assert_eq!((sent.decided(), sent.asked()), (denied("approval_declined"), calls.into_iter().map(str::to_owned).collect()));
+        assert_eq!(
+            (sent.decided(), sent.asked()),
+            (denied("approval_declined"), calls.into_iter().map(str::to_owned).collect())
+        );
         assert_eq!(world.service().last().state, state);
         assert_eq!(sent.counted(), ["declined"]);
     }
@@ -409,4 +412,739 @@ fn a_caller_who_declines_takes_the_request_back_and_one_who_cancels_does_not() {
     let declined = json!({"name": "write", "inputResponses": {"dev.toolgate/approval": {"action": "decline"}}});
     let sent = world.send(&STATELESS.request("tools/call", &declined));
     assert_eq!((sent.decided(), sent.calls.len()), (denied("approval_declined"), 0));
+}
+
+// --- Services that fail ---------------------------------------------------------------------------------------------
+
+#[test]
+fn a_second_service_is_asked_when_the_first_is_not_there() {
+    for fate in [|| Fate::Unreachable, || Fate::TimedOut, || Fate::Says(503, json!({}))] {
+        let mut world = world_of_two();
+        let arguments = json!({"to": "ann"});
+        let down = |call: &ServiceCall, _: &mut World| if call.service == 0 { fate() } else { Fate::Answered };
+        let first = world.send_with(&STATELESS.call("write", &arguments), down);
+        assert_eq!(first.decided(), denied("approval_pending"));
+        let asked = ["0 POST create 0", "1 POST create 0", "1 GET state 15", "1 GET state 15", "1 GET state 15"];
+        assert_eq!(first.asked(), asked);
+        assert_eq!(first.counted(), ["asked", "escalated", "pending"]);
+        let mut second = world.services[1].last().asked.clone();
+        assert_eq!(second.as_object_mut().unwrap().remove("escalated_from"), Some("approvals".into()));
+        let told: Value = serde_json::from_slice(&first.calls[0].body).unwrap();
+        assert_eq!(second, told, "nothing else is different");
+        let params = &first.json()["result"]["inputRequests"]["dev.toolgate/approval"]["params"];
+        assert_eq!(params["url"], "https://on-call.test/a/approval-0");
+        assert!(params["message"].as_str().unwrap().contains("others were asked too"), "{params}");
+        // Its word counts, and the client's state leads back to it although the first one is there again.
+        world.services[1].approve();
+        let sent = world.send(&again(STATELESS, "write", &arguments, &first, "accept"));
+        assert_eq!((sent.decided(), sent.asked()), (ALLOWED, vec!["1 GET state 15".into(), "1 POST consume 0".into()]));
+    }
+}
+
+#[test]
+fn a_second_service_is_believed_with_its_own_name_only() {
+    let mut world = world_of_two();
+    world.services[1].issuer = support::approvals::SERVICE;
+    let sent = world.send_with(&write(), |call, world| match call.service {
+        0 => Fate::Unreachable,
+        _ => approving(call, world),
+    });
+    assert_eq!(sent.decided(), denied("approval_issuer"));
+}
+
+#[test]
+fn a_service_that_answers_something_wrong_is_not_given_up_for_another() {
+    for fate in [|| Fate::Says(401, json!({})), || Fate::Oversized, || Fate::Says(200, json!({}))] {
+        let mut world = world_of_two();
+        let sent = world.send_with(&write(), |_, _| fate());
+        assert_eq!((sent.decided().0, sent.calls.len()), (Verdict::Deny, 1));
+    }
+    // Nor is one that has been asked and then goes away: people are at it.
+    let mut world = world_of_two();
+    let sent =
+        world.send_with(&write(), |call, _| if call.method == "GET" { Fate::Unreachable } else { Fate::Answered });
+    assert_eq!(sent.decided(), denied("approval_pending"));
+    assert_eq!(sent.asked(), ["0 POST create 0", "0 GET state 15"]);
+    assert!(world.services[1].approvals.is_empty());
+}
+
+#[test]
+fn both_services_may_be_away() {
+    let mut world = world_of_two();
+    let sent = world.send_with(&write(), |call, _| if call.service == 0 { Fate::Unreachable } else { Fate::TimedOut });
+    assert_eq!(sent.decided(), denied("approval_timeout"));
+    assert_eq!(sent.counted(), ["asked", "escalated", "timeout"]);
+}
+
+#[test]
+fn a_service_that_keeps_failing_is_left_alone_for_a_while() {
+    let mut world = world();
+    for number in 1..=limits::MAX_APPROVAL_FAILURES {
+        let sent = world.send_with(&write(), |_, _| Fate::Unreachable);
+        assert_eq!(sent.decided(), denied("approval_unreachable"));
+        let opened = sent.counted().contains(&"circuit_opened");
+        assert_eq!(opened, number == limits::MAX_APPROVAL_FAILURES);
+    }
+    let sent = world.send(&write());
+    assert_eq!((sent.decided(), sent.calls.len()), (denied("approval_circuit_open"), 0));
+    world.pass(limits::APPROVAL_PAUSE.get() - 1);
+    assert_eq!(world.send(&write()).decided(), denied("approval_circuit_open"));
+    world.pass(1);
+    assert_eq!(world.send_with(&write(), approving).decided(), ALLOWED);
+    // It counts failures in a row only.
+    for _ in 0..limits::MAX_APPROVAL_FAILURES {
+        world.send_with(&write(), |_, _| Fate::Unreachable);
+        world.send_with(&write(), |_, _| Fate::Says(400, json!({})));
+    }
+    assert_eq!(world.send(&write()).decided(), denied("approval_pending"));
+}
+
+#[test]
+fn an_open_circuit_leads_to_the_second_service() {
+    let mut world = world_with(json!({"hold": "0s", "escalate_to": {"cluster": "on-call"}}));
+    for _ in 0..limits::MAX_APPROVAL_FAILURES {
+        world.send_with(&write(), |call, _| if call.service == 0 { Fate::Unreachable } else { Fate::Answered });
+    }
+    let sent = world.send(&write());
+    assert_eq!(sent.decided(), denied("approval_pending"));
+    assert!(sent.asked().iter().all(|call| call.starts_with('1')), "{:?}", sent.asked());
+    assert_eq!(sent.counted(), ["asked", "escalated", "pending"]);
+}
+
+#[test]
+fn a_consumption_that_is_lost_is_asked_for_again_with_the_same_nonce() {
+    let consumptions = |sent: &Sent| -> Vec<Value> {
+        let consumptions = sent.calls.iter().filter(|call| call.path.ends_with("/consume"));
+        consumptions.map(|call| serde_json::from_slice(&call.body).unwrap()).collect()
+    };
+    for fate in [|| Fate::Lost, || Fate::Unreachable, || Fate::Says(502, json!({}))] {
+        let (mut world, mut lost) = (world(), 0);
+        let sent = world.send_with(&write(), |call, world| match call.path.ends_with("/consume") {
+            true if lost < 2 => {
+                lost += 1;
+                fate()
+            }
+            true => Fate::Answered,
+            false => approving(call, world),
+        });
+        assert_eq!(sent.decided(), ALLOWED);
+        let all = consumptions(&sent);
+        assert_eq!((all.len(), all.iter().all(|one| *one == all[0])), (3, true), "{all:?}");
+        assert_eq!(world.service().last().nonces.len(), 1);
+        // Each request has a nonce of its own.
+        let other = consumptions(&world.send_with(&write(), approving));
+        assert_ne!(all[0]["nonce"], other[0]["nonce"]);
+    }
+    // The bound: whoever never answers is not asked for ever. The circuit opens on the way.
+    let mut world = world();
+    let sent = world.send_with(&write(), |call, world| match call.path.ends_with("/consume") {
+        true => Fate::Lost,
+        false => approving(call, world),
+    });
+    assert_eq!(sent.decided(), denied("approval_circuit_open"));
+    assert_eq!(consumptions(&sent).len(), usize::try_from(limits::MAX_APPROVAL_FAILURES).unwrap());
+    // With successes of others between, the circuit stays closed; the bound holds all the same.
+    let mut world = self::world();
+    let sent = world.send_with(&write(), |call, world| match call.path.ends_with("/consume") {
+        true => {
+            world.gateway.circuits = toolgate::exchange::Circuits::new(1);
+            Fate::Lost
+        }
+        false => approving(call, world),
+    });
+    assert_eq!(sent.decided(), denied("approval_timeout"));
+    assert_eq!(consumptions(&sent).len(), 1 + usize::try_from(limits::MAX_CONSUME_ATTEMPTS).unwrap());
+    // It was used up, and for nothing else.
+    assert_eq!(world.service().last().nonces.len(), 1);
+}
+
+#[test]
+fn what_changes_between_the_approval_and_its_use_is_told_by_the_service() {
+    for (state, reason) in [("expired", "approval_expired"), ("rejected", "approval_rejected")] {
+        let mut world = world();
+        let sent = world.send_with(&write(), |call, world| {
+            if call.path.ends_with("/consume") {
+                world.service().last().state = state;
+                return Fate::Answered;
+            }
+            approving_once(call, world)
+        });
+        assert_eq!(sent.decided(), denied(reason));
+        assert_eq!(sent.asked(), ["0 POST create 0", "0 GET state 15", "0 POST consume 0", "0 GET state 0"]);
+    }
+}
+
+/// Approves what is pending.
+fn approving_once(call: &ServiceCall, world: &mut World) -> Fate {
+    if call.method == "GET" && world.service().last().state == "pending" {
+        world.service().approve();
+    }
+    Fate::Answered
+}
+
+#[test]
+fn a_service_that_contradicts_itself_is_not_asked_for_ever() {
+    let mut world = world();
+    let sent = world.send_with(&write(), |call, world| match call.path.ends_with("/consume") {
+        true => Fate::Says(409, json!({"code": "not_approved"})),
+        false => approving(call, world),
+    });
+    assert_eq!(sent.decided(), denied("approval_error"));
+    assert_eq!(sent.calls.len(), 4, "{:?}", sent.asked());
+}
+
+#[test]
+fn somebody_else_may_have_used_it() {
+    let mut world = world();
+    let sent = world.send_with(&write(), |call, world| {
+        if call.path.ends_with("/consume") {
+            let kept = world.service().last();
+            (kept.state, kept.step) = ("consumed", 1);
+            kept.nonces.push("00".repeat(16));
+            return Fate::Answered;
+        }
+        approving(call, world)
+    });
+    assert_eq!(sent.decided(), denied("approval_used"));
+}
+
+// --- Every reason ---------------------------------------------------------------------------------------------------
+
+/// Sends a call whose grant, or the answer with it, is tampered with.
+fn with_grant(forgery: support::approvals::Forgery) -> &'static str {
+    let mut world = world();
+    world.service().forgery = forgery;
+    let sent = world.send_with(&write(), approving);
+    assert_eq!(sent.calls.len(), 3, "nothing is asked again");
+    sent.decided().1
+}
+
+fn with_fate(fate: impl Fn() -> Fate) -> &'static str {
+    world().send_with(&write(), |_, _| fate()).decided().1
+}
+
+/// Sends a call that is rejected, with a verdict that is tampered with.
+fn with_verdict(forgery: support::approvals::Forgery) -> &'static str {
+    let mut world = world();
+    world.service().forgery = forgery;
+    world.send(&write());
+    world.service().reject("no");
+    world.send(&write()).decided().1
+}
+
+#[test]
+fn every_field_of_a_grant_is_verified() {
+    let cases: [(support::approvals::Forgery, &str); 26] = [
+        (|_, _| {}, "permitted"),
+        (|header, _| header["typ"] = "JWT".into(), "approval_malformed"),
+        (|header, _| header["alg"] = "none".into(), "approval_unsigned"),
+        (|header, _| header["alg"] = "HS256".into(), "approval_unsigned"),
+        (|header, _| header["alg"] = "ES256".into(), "approval_signature"),
+        (|header, _| header["kid"] = "ec".into(), "approval_signature"),
+        (|header, _| header["kid"] = "rsa".into(), "approval_key_unknown"),
+        (|header, _| header["kid"] = Value::Null, "approval_malformed"),
+        (|_, claims| claims["iss"] = "https://other.test".into(), "approval_issuer"),
+        (|_, claims| claims["aud"] = "https://other.test/mcp".into(), "approval_audience"),
+        (|_, claims| claims["aud"] = json!([RESOURCE]), "approval_malformed"),
+        (|_, claims| (claims["iat"], claims["exp"]) = ((NOW - 200).into(), (NOW - 150).into()), "approval_stale"),
+        (|_, claims| (claims["iat"], claims["exp"]) = ((NOW + 100).into(), (NOW + 150).into()), "approval_stale"),
+        (|_, claims| claims["exp"] = (NOW + 3600).into(), "approval_stale"),
+        (|_, claims| claims["approval_id"] = "approval-1".into(), "approval_mismatch"),
+        (|_, claims| claims["binding"] = "00".repeat(32).into(), "approval_mismatch"),
+        (|_, claims| claims["policy"] = "00".repeat(32).into(), "approval_mismatch"),
+        (|_, claims| claims["status"] = "rejected".into(), "approval_mismatch"),
+        (|_, claims| claims["nonce"] = "00".repeat(16).into(), "approval_replayed"),
+        (|_, claims| claims["step"] = 1.into(), "approval_replayed"),
+        (|_, claims| claims["approvers"] = json!([]), "approval_malformed"),
+        (|_, claims| claims["approvers"][0]["roles"] = json!([]), "approval_malformed"),
+        (|_, claims| claims["approvers"][0]["sub"] = "user-7".into(), "approval_self"),
+        (
+            |_, claims| claims["approvers"] = json!([claims["approvers"][0], claims["approvers"][0]]),
+            "approval_malformed",
+        ),
+        (|_, claims| claims["jti"] = "".into(), "approval_malformed"),
+        (|_, claims| claims["x"] = "x".repeat(limits::MAX_DECISION_BYTES).into(), "approval_oversized"),
+    ];
+    for (number, (forgery, reason)) in cases.into_iter().enumerate() {
+        assert_eq!(with_grant(forgery), reason, "case {number}");
+    }
+}
+
+#[test]
+fn a_verdict_is_believed_only_if_it_is_signed_for_this_call() {
+    let cases: [(support::approvals::Forgery, &str); 7] = [
+        (|_, _| {}, "approval_rejected"),
+        (|header, _| header["kid"] = "other".into(), "approval_key_unknown"),
+        (|_, claims| claims["iss"] = "https://other.test".into(), "approval_issuer"),
+        (|_, claims| claims["binding"] = "00".repeat(32).into(), "approval_mismatch"),
+        (|_, claims| claims["status"] = "approved".into(), "approval_mismatch"),
+        (|_, claims| claims["exp"] = (NOW + 300).into(), "approval_stale"),
+        (|_, claims| claims["reason"] = "x".repeat(501).into(), "approval_malformed"),
+    ];
+    for (number, (forgery, reason)) in cases.into_iter().enumerate() {
+        assert_eq!(with_verdict(forgery), reason, "case {number}");
+    }
+    // Without a signature the state alone says nothing, but it lets nothing through either.
+    let mut world = world();
+    world.send(&write());
+    world.service().reject("no");
+    let sent = world.send_with(&write(), |_, _| Fate::Changed(|state| state["decision"] = Value::Null));
+    assert_eq!(sent.decided(), denied("approval_unsigned"));
+    assert!(!sent.json().to_string().contains("The approver says"));
+}
+
+#[test]
+fn what_is_said_without_a_signature_lets_nothing_through() {
+    for (change, reason) in [
+        ((|state| state["binding"] = "00".repeat(32).into()) as fn(&mut Value), "approval_mismatch"),
+        (|state| state["id"] = "../../x".into(), "approval_malformed"),
+        (|state| state["state"] = "granted".into(), "approval_malformed"),
+        (|state| state["state"] = "consumed".into(), "approval_used"),
+    ] {
+        assert_eq!(world().send_with(&write(), |_, _| Fate::Changed(change)).decided(), denied(reason));
+    }
+    // Another approval than the one that was asked about, though it is for the same call.
+    let sent = world().send_with(&write(), |call, _| match call.method {
+        "GET" => Fate::Changed(|state| state["id"] = "approval-9".into()),
+        _ => Fate::Answered,
+    });
+    assert_eq!(sent.decided(), denied("approval_mismatch"));
+    // Grants that nobody signed, or that are none.
+    for (status, body, reason) in [
+        (200, json!({"grant": "a.b.c"}), "approval_malformed"),
+        (200, json!({"grant": "approved"}), "approval_malformed"),
+        (200, json!({"state": "approved"}), "approval_malformed"),
+        (201, json!({"grant": "a.b.c"}), "approval_error"),
+        (204, json!({}), "approval_error"),
+        (302, json!({}), "approval_error"),
+        (401, json!({}), "approval_error"),
+        (404, json!({}), "approval_state_invalid"),
+        (409, json!({"code": "used"}), "approval_used"),
+    ] {
+        let sent = world().send_with(&write(), |call, world| match call.path.ends_with("/consume") {
+            true => Fate::Says(status, body.clone()),
+            false => approving(call, world),
+        });
+        assert_eq!(sent.decided(), denied(reason), "{status} {body}");
+    }
+    assert_eq!(with_fate(|| Fate::Says(404, json!({}))), "approval_error", "nothing was asked about");
+}
+
+#[test]
+fn every_reason_is_reached() {
+    let mut seen = BTreeSet::new();
+    seen.insert(world().send(&write()).decided().1);
+    for state in ["rejected", "expired", "cancelled"] {
+        let mut world = world();
+        seen.insert(
+            world
+                .send_with(&write(), |_, world| {
+                    if let Some(kept) = world.service().approvals.last_mut() {
+                        kept.state = state;
+                    }
+                    Fate::Answered
+                })
+                .decided()
+                .1,
+        );
+    }
+    seen.insert(with_fate(|| Fate::Unreachable));
+    seen.insert(with_fate(|| Fate::TimedOut));
+    seen.insert(with_fate(|| Fate::Oversized));
+    seen.insert(with_fate(|| Fate::Says(500, json!({}))));
+    seen.insert(with_fate(|| Fate::Says(200, json!([]))));
+    seen.insert(with_fate(|| Fate::Changed(|state| state["state"] = "consumed".into())));
+    let forgeries: [support::approvals::Forgery; 9] = [
+        |header, _| header["alg"] = "none".into(),
+        |header, _| header["kid"] = "other".into(),
+        |header, _| header["kid"] = "ec".into(),
+        |_, claims| claims["iss"] = "other".into(),
+        |_, claims| claims["aud"] = "other".into(),
+        |_, claims| claims["exp"] = 0.into(),
+        |_, claims| claims["policy"] = "other".into(),
+        |_, claims| claims["nonce"] = "other".into(),
+        |_, claims| claims["approvers"][0]["sub"] = "user-7".into(),
+    ];
+    seen.extend(forgeries.map(with_grant));
+    let declined = json!({"name": "write", "inputResponses": {"dev.toolgate/approval": {"action": "decline"}}});
+    seen.insert(world().send(&LATEST.request("tools/call", &declined)).decided().1);
+    let invalid = json!({"name": "write", "requestState": "tga1.k1.AAAA.BBBB"});
+    seen.insert(world().send(&LATEST.request("tools/call", &invalid)).decided().1);
+    seen.insert(world().send(&Request::post("write", &json!([call("write"), call("write")]))).decided().1);
+    let mut policy = gated();
+    policy.as_object_mut().unwrap().remove("approval");
+    seen.insert(World::new(policy).send(&write()).decided().1);
+    let mut busy = world();
+    busy.gateway.held = full();
+    seen.insert(busy.send(&write()).decided().1);
+    let mut failing = world();
+    for _ in 0..=limits::MAX_APPROVAL_FAILURES {
+        seen.insert(failing.send_with(&write(), |_, _| Fate::Unreachable).decided().1);
+    }
+    assert_eq!(seen, Reason::ALL.into_iter().map(Reason::code).collect());
+}
+
+// --- Bounds ---------------------------------------------------------------------------------------------------------
+
+/// As many requests as one worker holds.
+fn full() -> HeldRequests {
+    (0..limits::MAX_HELD_REQUESTS).fold(HeldRequests::default(), |held, _| held.with(Some(HeldRequest { bytes: 0 })))
+}
+
+#[test]
+fn what_is_held_is_bounded_in_number_and_in_bytes() {
+    let mut world = world();
+    world.gateway.held = full();
+    let sent = world.send(&write());
+    assert_eq!((sent.decided(), sent.calls.len()), (denied("approval_busy"), 0));
+    assert_eq!(sent.counted(), ["busy"]);
+    world.gateway.held = full().without(Some(HeldRequest { bytes: 0 }));
+    assert_eq!(world.send_with(&write(), approving).decided(), ALLOWED);
+
+    let size = write().body().len();
+    let with = |bytes: usize| HeldRequests::default().with(Some(HeldRequest { bytes }));
+    world.gateway.held = with(limits::MAX_HELD_REQUEST_BYTES - size + 1);
+    assert_eq!(world.send(&write()).decided(), denied("approval_busy"));
+    world.gateway.held = with(limits::MAX_HELD_REQUEST_BYTES - size);
+    assert_eq!(world.send(&write()).decided(), denied("approval_pending"));
+    // Whoever does not want to wait is not held.
+    world.gateway.held = full();
+    let declined = json!({"name": "write", "inputResponses": {"dev.toolgate/approval": {"action": "cancel"}}});
+    assert_eq!(world.send(&STATELESS.request("tools/call", &declined)).decided(), denied("approval_declined"));
+}
+
+#[test]
+fn what_a_request_holds_is_known_as_long_as_it_waits() {
+    let mut world = world();
+    let mut run = world.begin();
+    let request = write();
+    run.headers(&request);
+    assert_eq!(run.exchange.held_request(), None);
+    let (flow, commands) = run.complete(request.body());
+    assert!(matches!(commands.as_slice(), [Command::CountApproval("asked"), Command::CallService(_)]), "{commands:?}");
+    assert_eq!((flow, run.exchange.held_request()), (Flow::Hold, Some(HeldRequest { bytes: request.body().len() })));
+    run.handle(Event::ServiceAnswered(ServiceAnswer::Unreachable));
+    assert_eq!(run.exchange.held_request(), None);
+}
+
+// --- What people are asked ------------------------------------------------------------------------------------------
+
+/// What people are asked about a call.
+fn asked(policy: Value, request: &Request) -> Value {
+    let mut world = World::new(policy);
+    assert_eq!(world.send(request).decided(), denied("approval_pending"));
+    world.service().last().asked.clone()
+}
+
+#[test]
+fn people_are_told_who_asks_for_what_and_whom_else_to_ask() {
+    let mut policy = gated();
+    policy["authentication"]["jwt"][0]["claims"] = json!({"tenant": ["org"], "roles": ["roles"]});
+    policy["operators"] = json!({"clerk": {"match": {"roles": ["clerks"]}, "scopes": ["*"]}});
+    policy["agents"] = json!({"bot": {"scopes": ["*"]}});
+    policy["clients"] = json!({"client-1": {"agent": "bot"}});
+    policy["audit"] = json!({"arguments": {"write": {
+        "/to": "pseudonymise", "/channel": "keep", "/note": "keep", "/secret": "hash", "/count": "keep", "/dry": "keep",
+    }}});
+    policy["rules"][1]["approval"] = json!({
+        "approvers": ["head", "deputy"], "count": 2, "hold": "5s", "expires": "20m", "reason": "required",
+        "escalate": {"after": "5m", "approvers": ["board"]},
+    });
+    let claims = json!({
+        "scope": "read write", "org": "acme", "roles": ["clerks"], "act": {"sub": "helper"}, "client_id": "client-1",
+    });
+    let arguments = json!({
+        "to": "ann", "channel": "sms", "note": "call ann@example.org", "secret": "s3cret", "count": 7, "dry": true,
+        "other": "not shown",
+    });
+    let mut params = json!({"name": "write", "arguments": arguments});
+    params["_meta"]["dev.toolgate/purpose"] = json!("a\u{1b} reminder");
+    let request = STATELESS.request("tools/call", &params).bearer(&token_with(claims.as_object().unwrap()));
+    let mut asked = asked(policy.clone(), &request);
+    let compiled = compile(policy, Keys::Inline);
+    let shown = asked["call"]["arguments"].as_object_mut().unwrap();
+    assert!(shown.remove("/to").unwrap().as_str().unwrap().starts_with("p_"));
+    assert!(shown.remove("/secret").unwrap().as_str().unwrap().starts_with("h_"));
+    assert_eq!(asked["binding"].as_str().unwrap().len(), 64);
+    let purpose = asked["call"].as_object_mut().unwrap().remove("purpose").unwrap();
+    assert!(purpose.as_str().unwrap().contains("reminder") && !purpose.as_str().unwrap().contains('\u{1b}'));
+    assert_eq!(
+        asked,
+        json!({
+            "binding": asked["binding"], "audience": RESOURCE, "policy": compiled.digest,
+            "decision_id": format!("{:032x}", 0x101),
+            "requester": {
+                "issuer": "https://issuer.test", "subject": "user-7", "client_id": "client-1", "agent": "bot",
+                "tenant": "acme", "roles": ["clerk"], "actors": ["helper"],
+            },
+            "call": {
+                "revision": "2026-07-28", "method": "tools/call", "kind": "tool", "name": "write",
+                "arguments": {"/channel": "sms", "/note": "call [email]", "/count": 7, "/dry": true},
+                "withheld": true,
+            },
+            "requirements": [{
+                "gate": "rule", "name": "rules[1]", "approvers": ["head", "deputy"], "count": 2,
+                "escalate": {"after": 300, "approvers": ["board"]},
+            }],
+            "reason_required": true, "expires_in": 1200,
+        })
+    );
+}
+
+#[test]
+fn what_is_not_known_is_left_out() {
+    let asked = asked(gated(), &LATEST.call("write", &json!({})));
+    let digest = compile(gated(), Keys::Inline).digest;
+    assert_eq!(
+        asked,
+        json!({
+            "binding": asked["binding"], "audience": RESOURCE, "policy": digest,
+            "decision_id": format!("{:032x}", 0x101),
+            "requester": {
+                "issuer": "https://issuer.test", "subject": "user-7", "client_id": "client-1", "roles": [], "actors": [],
+            },
+            "call": {
+                "revision": "2025-11-25", "method": "tools/call", "kind": "tool", "name": "write", "arguments": {},
+                "withheld": false,
+            },
+            "requirements": [{"gate": "rule", "name": "rules[1]", "approvers": ["admin"], "count": 1}],
+            "reason_required": false, "expires_in": 600,
+        })
+    );
+}
+
+#[test]
+fn whatever_is_not_shown_is_said_to_be_withheld() {
+    let mut policy = gated();
+    policy["audit"] = json!({"arguments": {"write": {"": "keep"}}});
+    let withheld = |params: Value| {
+        let method = if params["uri"].is_string() { "resources/read" } else { "tools/call" };
+        asked(policy.clone(), &STATELESS.request(method, &params))["call"]["withheld"].as_bool().unwrap()
+    };
+    assert!(!withheld(json!({"name": "write"})));
+    assert!(!withheld(json!({"name": "write", "arguments": {"a": "x", "b": [1, true]}})));
+    assert!(!withheld(json!({"uri": "norg://files/a"})));
+    for arguments in [
+        json!({"a": null}),
+        json!({"a": {}}),
+        json!({"a": [[]]}),
+        (0..=limits::MAX_AUDIT_ARGUMENTS).map(|n| (format!("a{n}"), Value::from(n))).collect(),
+    ] {
+        assert!(withheld(json!({"name": "write", "arguments": arguments})), "{arguments}");
+    }
+    // What the upstream gets beside the arguments counts too: nobody sees it.
+    let brought = json!({"amount": {"action": "accept", "content": {"amount": 1_000_000}}});
+    assert!(withheld(json!({"name": "write", "inputResponses": brought})));
+    assert!(withheld(json!({"name": "write", "requestState": "of the upstream"})));
+    assert!(withheld(json!({"uri": "norg://files/a", "options": {"deep": true}})));
+    // What is the gateway's own does not reach the upstream.
+    let own = json!({"dev.toolgate/approval": {"action": "accept"}});
+    assert!(!withheld(json!({"name": "write", "inputResponses": own})));
+    // A prompt's arguments are never shown.
+    let prompt = json!({"name": "compose", "arguments": {"x": "y"}});
+    assert_eq!(asked(policy.clone(), &STATELESS.request("prompts/get", &prompt))["call"]["withheld"], true);
+    // Nor is more than one resource.
+    let filter = json!({"resourceSubscriptions": ["norg://files/a", "norg://files/b"]});
+    let listen = STATELESS.request("subscriptions/listen", &json!({"notifications": filter}));
+    let call = &asked(policy.clone(), &listen)["call"];
+    assert_eq!((&call["name"], &call["withheld"]), (&"norg://files/a".into(), &true.into()));
+}
+
+#[test]
+fn prompts_and_resources_are_named() {
+    for (method, params, kind, name) in [
+        ("prompts/get", json!({"name": "compose", "arguments": {"x": "y"}}), "prompt", "compose"),
+        ("resources/read", json!({"uri": "norg://files/a"}), "resource", "norg://files/a"),
+        ("resources/subscribe", json!({"uri": "norg://files/a"}), "resource", "norg://files/a"),
+    ] {
+        let call = &asked(gated(), &LATEST.request(method, &params))["call"];
+        assert_eq!((&call["method"], &call["kind"], &call["name"]), (&method.into(), &kind.into(), &name.into()));
+        assert_eq!(call["arguments"], json!({}));
+    }
+}
+
+#[test]
+fn values_are_hashed_with_the_salt_of_the_record() {
+    let mut policy = gated();
+    policy["audit"] = json!({"arguments": {"write": {"/x": "hash"}}});
+    let mut world = World::new(policy);
+    let mut hash = |x: &str| {
+        world.send(&LATEST.call("write", &json!({"x": x})));
+        world.service().last().asked["call"]["arguments"]["/x"].clone()
+    };
+    assert_ne!(hash("a"), hash("b"));
+    let (one, other) = (hash("c"), hash("d"));
+    assert_ne!(one, other);
+}
+
+// --- Gates ----------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_gate_of_a_rule_may_depend_on_the_arguments_and_an_error_shuts_it() {
+    for (arguments, is_gated) in [
+        (json!({"to": [1, 2]}), false),
+        (json!({"to": [1, 2, 3]}), true),
+        (json!({"to": 5}), true),
+        (json!({}), true),
+        (json!({"to": "ab"}), false),
+    ] {
+        let mut world = world();
+        let sent = world.send(&LATEST.call("bulk", &arguments));
+        assert_eq!(sent.decided(), if is_gated { denied("approval_pending") } else { ALLOWED }, "{arguments}");
+        assert_eq!(sent.calls.is_empty(), !is_gated);
+    }
+    assert_eq!(world().send(&LATEST.call("read", &json!({}))).decided(), ALLOWED);
+}
+
+#[test]
+fn agents_and_risks_have_gates_too_and_a_call_needs_all_that_catch_it() {
+    let mut policy = gated();
+    policy["agents"] = json!({
+        "bot": {"scopes": ["*"], "approval": {
+            "scopes": ["wr*"], "approvers": ["owner"], "hold": "20s", "expires": "30m", "reason": "required",
+        }},
+    });
+    policy["clients"] = json!({"client-1": {"agent": "bot"}, "client-2": {}});
+    policy["clients"]["client-2"] = json!({"agent": "other"});
+    policy["agents"]["other"] = json!({"scopes": ["*"]});
+    policy["approval"]["risk"] =
+        json!({"high": {"approvers": ["security"], "count": 3, "hold": "30s", "expires": "8m"}});
+    policy["rules"].as_array_mut().unwrap().push(json!({"tools": ["plain"], "scopes": ["write"]}));
+    let of = |tool: &str, client: &str| {
+        let claims = json!({"scope": "read write", "client_id": client});
+        let request = LATEST.call(tool, &json!({"to": [1, 2, 3]})).bearer(&token_with(claims.as_object().unwrap()));
+        let mut world = World::new(policy.clone());
+        let sent = world.send(&request);
+        let waits: u64 = sent.calls.iter().map(|call| call.wait.get()).sum();
+        let asked = world.service().last().asked.clone();
+        (asked["requirements"].clone(), asked["expires_in"].as_u64(), asked["reason_required"].as_bool(), waits)
+    };
+    let rule = json!({"gate": "rule", "name": "rules[1]", "approvers": ["admin"], "count": 1});
+    let agent = json!({"gate": "agent", "name": "bot", "approvers": ["owner"], "count": 1});
+    let risk = json!({"gate": "risk", "name": "high", "approvers": ["security"], "count": 3});
+    assert_eq!(of("plain", "client-2"), (json!([risk]), Some(480), Some(false), 30));
+    assert_eq!(of("plain", "client-1"), (json!([agent, risk]), Some(480), Some(true), 20));
+    assert_eq!(of("write", "client-2"), (json!([rule, risk]), Some(480), Some(false), 30));
+    // Of holds and times the least, and a reason if anybody asks for one.
+    assert_eq!(of("write", "client-1"), (json!([rule, agent, risk]), Some(480), Some(true), 20));
+    // Whoever reads is caught by none.
+    let claims = json!({"scope": "read write"});
+    let read = LATEST.call("read", &json!({})).bearer(&token_with(claims.as_object().unwrap()));
+    assert_eq!(World::new(policy.clone()).send(&read).decided(), ALLOWED);
+}
+
+#[test]
+fn nothing_waits_in_a_batch() {
+    for batch in [json!([call("write"), call("read")]), json!([call("read"), call("write")])] {
+        let mut world = world();
+        let sent = world.send(&Request::post("read write", &batch));
+        assert_eq!((sent.decided(), sent.calls.len()), (denied("approval_in_batch"), 0));
+        // Not even if it was approved on its own.
+        world.send(&Request::post("read write", &call("write")));
+        world.service().approve();
+        assert_eq!(world.send(&Request::post("read write", &batch)).decided(), denied("approval_in_batch"));
+        assert_eq!(world.service().last().state, "approved");
+    }
+    // A batch of one is a batch as well, but has only one to wait for.
+    let sent = world().send(&Request::post("read write", &json!([call("read"), call("read")])));
+    assert_eq!(sent.decided(), ALLOWED);
+}
+
+// --- Callers who lose what they had ---------------------------------------------------------------------------------
+
+#[test]
+fn no_approval_is_used_up_for_a_token_that_has_expired() {
+    let mut world = world();
+    // Of a tolerance of 30 seconds, 20 are left.
+    let token = token_with(json!({"scope": "write", "lifetime_s": 20, "age_s": 30}).as_object().unwrap());
+    let sent = world.send_with(&write().bearer(&token), |call, world| {
+        if call.wait.get() > 0 && world.gateway.now.get() > NOW + 25 {
+            world.service().approve();
+        }
+        Fate::Answered
+    });
+    assert_eq!((sent.decided(), sent.reply().status), (denied("token_expired"), 401));
+    assert_eq!(world.service().last().state, "approved", "it was not used up");
+}
+
+/// A list of those who were cut off that was fetched then, and is good for half a minute.
+fn feed(then: u64, members: &Value) -> RevocationFeed {
+    let list = RevocationList::parse(members.to_string().as_bytes()).unwrap();
+    let mut feed = RevocationFeed::new(Seconds::new(30), Seconds::new(30));
+    feed.replace(FetchedList { list: list.into(), etag: None }, UnixSeconds::new(then));
+    feed
+}
+
+#[test]
+fn no_approval_is_used_up_for_a_caller_who_was_cut_off() {
+    for (cut_off, reason, status) in [
+        (json!({"subjects": [{"issuer": "https://issuer.test", "subject": "user-7"}]}), "not_permitted", 403),
+        (json!({"clients": ["client-1"]}), "not_permitted", 403),
+        (json!({"token_ids": ["t-1"]}), "token_revoked", 401),
+    ] {
+        let mut policy = gated();
+        policy["revocation"] = json!({"list": {"cluster": "idp", "path": "/revoked"}});
+        let mut world = World::new(policy);
+        world.gateway.revoked = Some(feed(NOW, &json!({"clients": []})));
+        let token = token_with(json!({"scope": "write", "jti": "t-1"}).as_object().unwrap());
+        let sent = world.send_with(&write().bearer(&token), |call, world| {
+            if call.method == "GET" {
+                world.gateway.revoked = Some(feed(world.gateway.now.get(), &cut_off));
+            }
+            approving(call, world)
+        });
+        assert_eq!((sent.decided(), sent.reply().status), (denied(reason), status));
+        assert_eq!(world.service().last().state, "approved", "it was not used up");
+    }
+}
+
+#[test]
+fn no_approval_is_used_up_for_a_person_who_must_be_authenticated_anew() {
+    let mut policy = gated();
+    policy["rules"][1]["authentication"] = json!({"max_age": "40s"});
+    let mut world = World::new(policy);
+    let token = token_with(json!({"scope": "write", "auth_age_s": 20}).as_object().unwrap());
+    let sent = world.send_with(&write().bearer(&token), |call, world| {
+        if call.method == "GET" && world.gateway.now.get() > NOW + 25 {
+            world.pass(30);
+            world.service().approve();
+        }
+        Fate::Answered
+    });
+    assert_eq!(sent.decided(), denied("insufficient_user_authentication"));
+    assert_eq!(world.service().last().state, "approved", "it was not used up");
+}
+
+#[test]
+fn no_approval_is_used_up_while_nobody_knows_who_was_cut_off() {
+    let mut policy = gated();
+    policy["revocation"] = json!({"list": {"cluster": "idp", "path": "/revoked", "max_stale": "30s"}});
+    policy["approval"]["hold"] = json!("55s");
+    let mut world = World::new(policy);
+    world.gateway.revoked = Some(feed(NOW, &json!({"clients": []})));
+    let sent = world.send_with(&write(), |call, world| {
+        if call.method == "GET" && world.gateway.now.get() > NOW + 40 {
+            world.service().approve();
+        }
+        Fate::Answered
+    });
+    assert_eq!(sent.decided(), denied("revocations_unavailable"));
+    assert_eq!(world.service().last().state, "approved");
+}
+
+#[test]
+fn no_approval_is_used_up_for_a_session_that_is_over() {
+    let mut policy = gated();
+    policy["sessions"] = json!({"max_age": "30s"});
+    let mut world = World::new(policy);
+    let session = session(&mut world, &json!({"elicitation": {"url": {}}}));
+    let sent = world.send_with(&write().with("mcp-session-id", &session), |call, world| {
+        if call.method == "GET" && world.gateway.now.get() > NOW + 25 {
+            world.service().approve();
+            world.pass(20);
+        }
+        Fate::Answered
+    });
+    assert_eq!((sent.decided(), sent.reply().status), (denied("session_expired"), 404));
+    assert_eq!(world.service().last().state, "approved");
 }

@@ -7,9 +7,9 @@ use toolgate::exchange::{
     Command, DecisionId, Event, Exchange, Flow, HeaderEdits, ServiceAnswer, ServiceCall, Verdict,
 };
 use toolgate::http::LocalReply;
-use toolgate::units::{Seconds, UnixSeconds};
+use toolgate::units::Seconds;
 
-use super::gateway::{Gateway, Keys, RESOURCE, Request, Run, json_body, policy, token};
+use super::gateway::{Gateway, Keys, RESOURCE, Request, Run, json_body, policy};
 use super::issuer;
 
 /// `iss` of the decisions of the first service, and where its pages are.
@@ -278,9 +278,13 @@ impl World {
             commands
         });
         for _ in 0..100 {
-            let called: Vec<ServiceCall> = picked(&last, |command| {
-                if let Command::CallService(call) = command { Some(call.clone()) } else { None }
-            });
+            let called: Vec<ServiceCall> =
+                picked(
+                    &last,
+                    |command| {
+                        if let Command::CallService(call) = command { Some(call.clone()) } else { None }
+                    },
+                );
             let waits = last.iter().any(|command| matches!(command, Command::Watch(_)));
             let (said, mut called): (Vec<_>, Vec<_>) = called.into_iter().partition(|call| call.is_last_word);
             let next = called.pop().map(Some).or_else(|| (waits && exchange.held_request().is_some()).then_some(None));
@@ -314,6 +318,7 @@ impl World {
                 commands
             });
         }
+        let calls: Vec<String> = calls.into_iter().map(|call| call.path).collect();
         panic!("it never ends: {calls:?}")
     }
 
@@ -327,7 +332,7 @@ impl World {
 
     fn answer(&mut self, call: &ServiceCall, fate: Fate) -> Told {
         let now = self.gateway.now;
-        let mut ask = |world: &mut Self| {
+        let ask = |world: &mut Self| {
             let service = world.services.get_mut(call.service).expect("no such service");
             let (status, body) = service.take(call, now.get());
             if body["state"] == "pending" {
@@ -358,10 +363,7 @@ impl World {
 
     /// What the gateway does with the upstream's answer to a request that it let through.
     pub(crate) fn upstream(&mut self, sent: &mut Sent, events: Vec<Event<'_>>) -> Vec<Command> {
-        events
-            .into_iter()
-            .flat_map(|event| self.step(&mut sent.exchange, |run| run.handle(event).1))
-            .collect()
+        events.into_iter().flat_map(|event| self.step(&mut sent.exchange, |run| run.handle(event).1)).collect()
     }
 }
 
@@ -457,9 +459,8 @@ impl Client {
         body["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
         body["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] = capabilities;
         let name = if params["name"].is_string() { &params["name"] } else { &params["uri"] };
-        let request = Request::post("read write", &body)
-            .with("mcp-protocol-version", "2026-07-28")
-            .with("mcp-method", method);
+        let request =
+            Request::post("read write", &body).with("mcp-protocol-version", "2026-07-28").with("mcp-method", method);
         match name.as_str() {
             Some(name) => request.with("mcp-name", name),
             None => request,
@@ -470,13 +471,4 @@ impl Client {
     pub(crate) fn call(self, tool: &str, arguments: &Value) -> Request {
         self.request("tools/call", &json!({"name": tool, "arguments": arguments}))
     }
-}
-
-/// A token of the usual caller with both scopes.
-pub(crate) fn both_scopes() -> String {
-    token("read write")
-}
-
-pub(crate) fn seconds(seconds: u64) -> UnixSeconds {
-    UnixSeconds::new(seconds)
 }
