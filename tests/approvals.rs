@@ -1148,3 +1148,424 @@ fn no_approval_is_used_up_for_a_session_that_is_over() {
     assert_eq!((sent.decided(), sent.reply().status), (denied("session_expired"), 404));
     assert_eq!(world.service().last().state, "approved");
 }
+
+// --- What a client keeps --------------------------------------------------------------------------------------------
+
+/// A world in which `write` with these arguments was approved, and the state that the client was given.
+fn approved_state(arguments: &Value) -> (World, String) {
+    let mut world = world();
+    let first = world.send(&STATELESS.call("write", arguments));
+    world.service().approve();
+    let state = state(&first);
+    (world, state)
+}
+
+fn with_state(name: &str, arguments: &Value, state: &str) -> Request {
+    STATELESS.request("tools/call", &json!({"name": name, "arguments": arguments, "requestState": state}))
+}
+
+#[test]
+fn a_state_is_good_for_its_own_call_only() {
+    let arguments = json!({"to": "ann", "n": 1});
+    let as_client = |claims: Value| {
+        let mut all = json!({"scope": "read write"});
+        extend(&mut all, claims);
+        token_with(all.as_object().unwrap())
+    };
+    for (what, request) in [
+        ("argument", with_state("write", &json!({"to": "bob", "n": 1}), "?")),
+        ("number", with_state("write", &json!({"to": "ann", "n": 1.0}), "?")),
+        ("more", with_state("write", &json!({"to": "ann", "n": 1, "x": null}), "?")),
+        ("gated tool", with_state("bulk", &arguments, "?")),
+        ("free tool", with_state("read", &arguments, "?")),
+        ("subject", with_state("write", &arguments, "?").bearer(&as_client(json!({"sub": "user-8"})))),
+        ("client", with_state("write", &arguments, "?").bearer(&as_client(json!({"client_id": "client-2"})))),
+        ("no client", with_state("write", &arguments, "?").bearer(&as_client(json!({"client_id": null})))),
+    ] {
+        let (mut world, state) = approved_state(&arguments);
+        let body = String::from_utf8(request.body().to_vec()).unwrap().replace("\"?\"", &format!("\"{state}\""));
+        let sent = world.send(&request.with_bytes(body));
+        assert_eq!((sent.decided(), sent.calls.len()), (denied("approval_state_invalid"), 0), "{what}");
+        assert_eq!(world.service().last().state, "approved");
+    }
+    // Its own call may be written in another way, and for each request there may be another token.
+    let (mut world, state) = approved_state(&arguments);
+    let other = with_state("write", &json!({"n": 1, "to": "ann"}), &state).bearer(&as_client(json!({"jti": "2"})));
+    assert_eq!(world.send(&other).decided(), ALLOWED);
+}
+
+#[test]
+fn a_state_does_not_outlive_its_policy_its_key_or_its_time() {
+    let arguments = json!({});
+    let (mut world, state) = approved_state(&arguments);
+    let mut policy = gated();
+    policy["rules"][0]["scopes"] = json!([]);
+    world.gateway.policy = compile(policy, Keys::Inline);
+    assert_eq!(world.send(&with_state("write", &arguments, &state)).decided(), denied("approval_state_invalid"));
+
+    let (mut world, state) = approved_state(&arguments);
+    let ends = 45 + 600 + limits::APPROVAL_AFTERLIFE.get();
+    world.gateway.now = UnixSeconds::new(NOW + ends - 45);
+    let token = |world: &World| {
+        let age = world.gateway.now.get() - NOW;
+        let issued = json!({"scope": "read write", "iat": NOW + age - 1, "exp": NOW + age + 60});
+        token_with(issued.as_object().unwrap())
+    };
+    let request = with_state("write", &arguments, &state);
+    let in_time = world.send(&request.clone().bearer(&token(&world)));
+    assert_eq!(in_time.decided(), ALLOWED, "the service says what has become of it");
+    let (mut world, _) = approved_state(&arguments);
+    world.gateway.now = UnixSeconds::new(NOW + ends - 44);
+    let late = world.send(&request.bearer(&token(&world)));
+    assert_eq!((late.decided(), late.calls.len()), (denied("approval_state_invalid"), 0));
+
+    // What anybody can write is none.
+    let (mut world, state) = approved_state(&arguments);
+    let parts: Vec<&str> = state.split('.').collect();
+    let flipped = if parts[3].starts_with('A') { "B" } else { "A" };
+    for forged in [
+        format!("{}.{}.{}.{flipped}{}", parts[0], parts[1], parts[2], &parts[3].get(1..).unwrap()),
+        format!("{}.k9.{}.{}", parts[0], parts[2], parts[3]),
+        format!("{state}A"),
+        "tga1.".to_owned(),
+        "tga1.k1..".to_owned(),
+    ] {
+        let sent = world.send(&with_state("write", &arguments, &forged));
+        assert_eq!((sent.decided(), sent.calls.len()), (denied("approval_state_invalid"), 0), "{forged}");
+    }
+    // Nor does a free tool get any of it.
+    let sent = world.send(&with_state("read", &arguments, "tga1.k1.AAAA.BBBB"));
+    assert_eq!(sent.decided(), denied("approval_state_invalid"));
+}
+
+#[test]
+fn a_state_of_a_service_that_has_forgotten_it_is_of_no_use() {
+    let (mut world, state) = approved_state(&json!({}));
+    world.service().approvals.clear();
+    let sent = world.send(&with_state("write", &json!({}), &state));
+    assert_eq!(sent.decided(), denied("approval_state_invalid"));
+    // The answer says what to do, and that helps.
+    assert!(sent.json()["result"]["content"][0]["text"].as_str().unwrap().contains("Send the call without it"));
+    assert_eq!(world.send(&STATELESS.call("write", &json!({}))).decided(), denied("approval_pending"));
+}
+
+#[test]
+fn a_state_whose_service_cannot_be_reached_is_not_taken_elsewhere() {
+    let mut world = world_of_two();
+    let first = world.send(&STATELESS.call("write", &json!({})));
+    let sent = world.send_with(&with_state("write", &json!({}), &state(&first)), |_, _| Fate::Unreachable);
+    assert_eq!((sent.decided(), sent.asked()), (denied("approval_unreachable"), vec!["0 GET state 15".to_owned()]));
+    assert!(world.services[1].approvals.is_empty());
+}
+
+#[test]
+fn what_belongs_to_the_upstream_is_part_of_the_call() {
+    // Another state of the upstream is another call, and it passes as it is.
+    let params = |state: &str| json!({"name": "write", "arguments": {}, "requestState": state});
+    let mut world = world();
+    world.send(&STATELESS.request("tools/call", &params("a")));
+    world.service().approve();
+    assert_eq!(world.send(&STATELESS.request("tools/call", &params("b"))).decided(), denied("approval_pending"));
+    world.service().approvals.truncate(1);
+    let sent = world.send(&STATELESS.request("tools/call", &params("a")));
+    assert_eq!((sent.decided(), sent.body()), (ALLOWED, None));
+}
+
+// --- An upstream that asks for something ----------------------------------------------------------------------------
+
+const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream";
+
+fn headers(content_type: &str) -> Event<'static> {
+    let headers = HeaderList::from_iter([(":status", "200"), ("content-type", content_type)]);
+    Event::ResponseHeaders { headers, end_of_stream: false }
+}
+
+/// What the client gets of an answer.
+fn shown(commands: &[Command], original: &str) -> String {
+    let replaced = commands
+        .iter()
+        .find_map(|command| if let Command::ReplaceResponseBody(body) = command { Some(body.clone()) } else { None });
+    replaced.map_or_else(|| original.to_owned(), |body| String::from_utf8(body).unwrap())
+}
+
+/// What the client gets of a complete answer in JSON.
+fn answered(world: &mut World, sent: &mut Sent, body: &str) -> String {
+    let commands = world.upstream(sent, vec![headers(JSON), Event::ResponseComplete { body: body.as_bytes() }]);
+    shown(&commands, body)
+}
+
+fn asks(state: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":"c-1","result":{{"resultType":"input_required","requestState":{state},"inputRequests":{{"k":{{"method":"elicitation/create","params":{{}}}}}}}}}}"#
+    )
+}
+
+fn state_in(body: &str) -> String {
+    let body: Value = serde_json::from_str(body).unwrap();
+    body["result"]["requestState"].as_str().unwrap().to_owned()
+}
+
+/// The next round of the call, with an answer to the upstream.
+fn next_round(state: &str) -> Request {
+    STATELESS.request(
+        "tools/call",
+        &json!({
+            "name": "write", "arguments": {"to": "ann"}, "requestState": state,
+            "inputResponses": {"k": {"action": "accept", "content": {"sure": true}}},
+        }),
+    )
+}
+
+#[test]
+fn an_upstream_that_asks_for_input_is_answered_in_rounds_that_each_pass_once() {
+    let mut world = world();
+    let mut sent = world.send_with(&STATELESS.call("write", &json!({"to": "ann"})), approving);
+    assert_eq!(sent.decided(), ALLOWED);
+    for step in 0..3 {
+        let own = format!("of the upstream, {step}");
+        let body = answered(&mut world, &mut sent, &asks(&json!(own).to_string()));
+        let state = state_in(&body);
+        assert!(state.starts_with("tga1."), "{body}");
+        assert_eq!(body, asks(&format!("\"{state}\"")), "nothing else is different");
+        let round = next_round(&state);
+        sent = world.send(&round);
+        assert_eq!((sent.decided(), sent.asked()), (ALLOWED, vec!["0 POST consume 0".to_owned()]));
+        let told: Value = serde_json::from_slice(&sent.calls[0].body).unwrap();
+        assert_eq!(told["step"], step + 1);
+        // The upstream gets back what it gave, and the answer to its question.
+        let forwarded: Value = serde_json::from_str(sent.body().unwrap()).unwrap();
+        assert_eq!(forwarded["params"]["requestState"], own);
+        assert_eq!(forwarded["params"]["inputResponses"]["k"]["content"], json!({"sure": true}));
+        // A round that is sent again is refused, by the service that counts them.
+        assert_eq!(world.send(&round).decided(), denied("approval_used"));
+    }
+    assert_eq!((world.service().approvals.len(), world.service().last().step), (1, 4));
+    // A complete result passes as it is.
+    let done = r#"{"jsonrpc":"2.0","id":"c-1","result":{"resultType":"complete","content":[]}}"#;
+    assert_eq!(answered(&mut world, &mut sent, done), done);
+}
+
+#[test]
+fn an_upstream_without_a_state_of_its_own_gets_none_back() {
+    let mut world = world();
+    let mut sent = world.send_with(&STATELESS.call("write", &json!({"to": "ann"})), approving);
+    let question = r#"{"jsonrpc":"2.0","id":"c-1","result":{"resultType":"input_required","inputRequests":{}}}"#;
+    let body = answered(&mut world, &mut sent, question);
+    let sent = world.send(&next_round(&state_in(&body)));
+    assert_eq!(sent.decided(), ALLOWED);
+    assert!(!sent.body().unwrap().contains("requestState"));
+}
+
+#[test]
+fn a_round_is_good_for_the_call_that_was_approved() {
+    let round = |change: fn(&mut Value)| {
+        let mut world = world();
+        let mut sent = world.send_with(&STATELESS.call("write", &json!({"to": "ann"})), approving);
+        let state = state_in(&answered(&mut world, &mut sent, &asks("\"s\"")));
+        let request = next_round(&state);
+        let mut body: Value = serde_json::from_slice(request.body()).unwrap();
+        change(&mut body["params"]);
+        world.send(&request.with_body(&body)).decided()
+    };
+    assert_eq!(round(|_| {}), ALLOWED);
+    assert_eq!(round(|params| params["inputResponses"]["k"]["content"]["sure"] = false.into()), ALLOWED);
+    assert_eq!(round(|params| params["arguments"]["to"] = "bob".into()), denied("approval_state_invalid"));
+    assert_eq!(round(|params| params["arguments"]["more"] = 1.into()), denied("approval_state_invalid"));
+    // Without its state it is a call that nobody approved.
+    let first = round(|params| params.as_object_mut().unwrap().retain(|name, _| name != "requestState"));
+    assert_eq!(first, denied("approval_pending"));
+}
+
+#[test]
+fn a_round_may_come_late_but_not_too_late() {
+    for (late, decided) in [(limits::APPROVAL_AFTERLIFE.get(), ALLOWED), (601, denied("approval_state_invalid"))] {
+        let mut world = world();
+        let sent_at = world.gateway.now.get();
+        let mut sent = world.send_with(&STATELESS.call("write", &json!({"to": "ann"})), approving);
+        let state = state_in(&answered(&mut world, &mut sent, &asks("\"s\"")));
+        assert_eq!(world.gateway.now.get(), sent_at);
+        world.pass(late);
+        let now = world.gateway.now.get();
+        let token = token_with(json!({"scope": "write", "iat": now - 1, "exp": now + 60}).as_object().unwrap());
+        assert_eq!(world.send(&next_round(&state).bearer(&token)).decided(), decided);
+    }
+}
+
+#[test]
+fn a_round_that_the_service_does_not_allow_is_refused() {
+    for (status, body, reason) in [
+        (409, json!({"code": "not_approved"}), "approval_error"),
+        (410, json!({"code": "expired"}), "approval_error"),
+        (404, json!({}), "approval_state_invalid"),
+        (500, json!({}), "approval_circuit_open"),
+    ] {
+        let mut world = world();
+        let mut sent = world.send_with(&STATELESS.call("write", &json!({"to": "ann"})), approving);
+        let state = state_in(&answered(&mut world, &mut sent, &asks("\"s\"")));
+        let sent = world.send_with(&next_round(&state), |_, _| Fate::Says(status, body.clone()));
+        assert_eq!(sent.decided(), denied(reason), "{status}");
+        assert!(sent.calls.iter().all(|call| call.path.ends_with("/consume")), "{:?}", sent.asked());
+    }
+    // A grant of the round before proves nothing.
+    let mut world = world();
+    let mut sent = world.send_with(&STATELESS.call("write", &json!({"to": "ann"})), approving);
+    let state = state_in(&answered(&mut world, &mut sent, &asks("\"s\"")));
+    world.service().forgery = |_, claims| claims["step"] = 0.into();
+    assert_eq!(world.send(&next_round(&state)).decided(), denied("approval_replayed"));
+}
+
+#[test]
+fn events_that_ask_for_input_are_changed_too() {
+    let mut world = world();
+    let mut sent = world.send_with(&STATELESS.call("write", &json!({"to": "ann"})), approving);
+    let progress = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{}}\n\n";
+    let text = format!("{progress}data: {}\n\n", asks("\"s\""));
+    let chunk = Event::ResponseChunk { bytes: text.as_bytes(), end_of_stream: true };
+    let commands = world.upstream(&mut sent, vec![headers(EVENTS), chunk]);
+    let shown = shown(&commands, &text);
+    let event = shown.strip_prefix(progress).unwrap().trim().strip_prefix("data: ").unwrap();
+    let state = state_in(event);
+    assert_eq!(event, asks(&format!("\"{state}\"")));
+    let sent = world.send(&next_round(&state));
+    assert_eq!(sent.decided(), ALLOWED);
+    assert!(sent.body().unwrap().contains(r#""requestState":"s""#));
+}
+
+#[test]
+fn an_upstream_cannot_make_states_of_the_gateway() {
+    let refused = |state: &str| {
+        let mut world = world();
+        let mut sent = world.send_with(&STATELESS.call("write", &json!({"to": "ann"})), approving);
+        let body = asks(state);
+        let complete = Event::ResponseComplete { body: body.as_bytes() };
+        let commands = world.upstream(&mut sent, vec![headers(JSON), complete]);
+        assert!(!shown(&commands, "").contains("tga1"));
+        commands.iter().any(|command| matches!(command, Command::Reply(reply) if reply.status == 502))
+    };
+    assert!(refused("\"tga1.k1.AAAA.BBBB\"") && refused("5") && refused("null"));
+    assert!(refused(&format!("\"{}\"", "x".repeat(limits::MAX_UPSTREAM_STATE_BYTES + 1))));
+    // In events, it is left out.
+    let mut world = world();
+    let mut sent = world.send_with(&STATELESS.call("write", &json!({"to": "ann"})), approving);
+    let text = format!("data: {}\n\n", asks("\"tga1.k1.AAAA.BBBB\""));
+    let chunk = Event::ResponseChunk { bytes: text.as_bytes(), end_of_stream: true };
+    let commands = world.upstream(&mut sent, vec![headers(EVENTS), chunk]);
+    assert!(!shown(&commands, &text).contains("tga1"));
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_does_not_pass() {
+    let mut world = world();
+    let mut sent = world.send_with(&STATELESS.call("write", &json!({"to": "ann"})), approving);
+    let commands = world.upstream(&mut sent, vec![headers("text/plain")]);
+    assert!(commands.iter().any(|command| matches!(command, Command::Reply(reply) if reply.status == 502)));
+    // Of a call that nobody had to approve it is the client's business.
+    let mut sent = world.send(&STATELESS.call("read", &json!({})));
+    let body = asks("\"s\"");
+    assert_eq!(answered(&mut world, &mut sent, &body), body);
+}
+
+// --- Events out of order --------------------------------------------------------------------------------------------
+
+#[test]
+fn a_waiting_request_has_an_answer_to_every_event() {
+    let waiting = |event: Event<'_>| {
+        let mut world = world();
+        let mut run = world.begin();
+        let request = write();
+        run.headers(&request);
+        assert_eq!(run.complete(request.body()).0, Flow::Hold);
+        let (flow, commands) = run.handle(event);
+        let decided = commands
+            .iter()
+            .find_map(|command| if let Command::Decided { reason, .. } = command { Some(*reason) } else { None });
+        let is_waiting = run.exchange.held_request().is_some();
+        // However it ended: what the service says later has no effect.
+        if !is_waiting {
+            let body = br#"{"id":"a","binding":"b","state":"approved","expires_at":1}"#;
+            let late = run.handle(Event::ServiceAnswered(ServiceAnswer::Reply { status: 200, body }));
+            assert_eq!(late, (Flow::Hold, Vec::new()));
+        }
+        (flow, decided, is_waiting)
+    };
+    let ok = || HeaderList::from_iter([(":status", "200")]);
+    let (broken, held) = ((Flow::Hold, Some("host_failure"), false), (Flow::Hold, None, true));
+    let headers = write().header_list();
+    let peer = toolgate::identity::Peer::default();
+    assert_eq!(waiting(Event::RequestHeaders { headers, end_of_stream: false, peer }), broken);
+    assert_eq!(waiting(Event::RequestBody { buffered: 10 }), broken);
+    assert_eq!(waiting(Event::RequestComplete { body: write().body() }), broken);
+    assert_eq!(waiting(Event::HostFailure), broken);
+    assert_eq!(waiting(Event::ResponseBody { buffered: 1 }), broken);
+    assert_eq!(waiting(Event::ResponseComplete { body: b"{}" }), broken);
+    assert_eq!(waiting(Event::ResponseChunk { bytes: b"x", end_of_stream: true }), broken);
+    assert_eq!(waiting(Event::Settled), held);
+    assert_eq!(waiting(Event::TimePassed), held);
+    // The proxy has answered for it, so nothing can be forwarded any more.
+    let gone = Event::ResponseHeaders { headers: ok(), end_of_stream: false };
+    assert_eq!(waiting(gone), (Flow::Pass, None, false));
+}
+
+#[test]
+fn an_answer_of_a_service_that_nobody_asked_is_a_broken_host() {
+    let mut world = world();
+    let mut run = world.begin();
+    let (flow, commands) = run.handle(Event::ServiceAnswered(ServiceAnswer::Unreachable));
+    assert_eq!(flow, Flow::Hold);
+    assert!(matches!(commands.as_slice(), [Command::Decided { reason: "host_failure", .. }, Command::Reply(_)]));
+    // Before the body has come, it is of no interest.
+    let mut run = world.begin();
+    run.headers(&write());
+    assert_eq!(run.handle(Event::ServiceAnswered(ServiceAnswer::Unreachable)), (Flow::Hold, Vec::new()));
+    assert_eq!(run.complete(write().body()).0, Flow::Hold);
+}
+
+#[test]
+fn an_approval_is_for_the_body_that_was_held() {
+    // A host that shows another body after the grant.
+    for (body, reason) in [
+        (LATEST.call("write", &json!({"to": "bob"})), Some("approval_mismatch")),
+        (LATEST.call("nothing", &json!({"to": "ann"})), Some("no_rule")),
+        (write(), None),
+    ] {
+        let mut world = world();
+        world.send(&write());
+        world.service().approve();
+        let (now, request) = (world.gateway.now.get(), write());
+        let mut run = world.begin();
+        run.headers(&request);
+        let (_, mut commands) = run.complete(request.body());
+        let mut exchange = run.exchange;
+        while let Some(Command::CallService(call)) = commands.pop() {
+            let (status, body) = world.service().take(&call, now);
+            let body = body.to_string().into_bytes();
+            let reply = Event::ServiceAnswered(ServiceAnswer::Reply { status, body: &body });
+            let mut run = support::gateway::Run { exchange, gateway: &mut world.gateway };
+            commands = run.handle(reply).1;
+            exchange = run.exchange;
+        }
+        assert!(exchange.expects_body());
+        let mut run = support::gateway::Run { exchange, gateway: &mut world.gateway };
+        let (flow, commands) = run.complete(body.body());
+        assert_eq!(flow, if reason.is_some() { Flow::Hold } else { Flow::Pass });
+        let denial = commands.iter().find_map(|command| match command {
+            Command::Decided { verdict: Verdict::Deny, reason } => Some(*reason),
+            _ => None,
+        });
+        assert_eq!(denial, reason);
+    }
+}
+
+#[test]
+fn an_adapter_that_gives_up_ends_the_waiting() {
+    let mut world = world();
+    let mut run = world.begin();
+    let request = write();
+    run.headers(&request);
+    run.complete(request.body());
+    run.exchange.abandon("too_much_held");
+    assert_eq!(run.exchange.held_request(), None);
+    assert_eq!(run.handle(Event::ServiceAnswered(ServiceAnswer::Unreachable)), (Flow::Hold, Vec::new()));
+    assert_eq!(run.complete(request.body()), (Flow::Hold, Vec::new()));
+}
