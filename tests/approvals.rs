@@ -132,6 +132,24 @@ fn a_request_is_held_as_long_as_the_policy_says_and_polled_in_parts() {
 }
 
 #[test]
+fn a_service_that_does_not_wait_is_asked_once_a_second() {
+    let mut world = world_with(json!({"hold": "10s"}));
+    let sent = world.send_with(&write(), |_, _| Fate::AtOnce);
+    assert_eq!(sent.decided(), denied("approval_pending"));
+    let hasty = usize::try_from(limits::MAX_HASTY_POLLS).unwrap();
+    assert!((hasty..20).contains(&sent.calls.len()), "{:?}", sent.asked());
+    assert_eq!(world.gateway.now.get(), NOW + 10);
+    // It can say so as soon as it is approved.
+    let sent = world.send_with(&write(), |_, world| {
+        if world.gateway.now.get() > NOW + 15 {
+            world.service().approve();
+        }
+        Fate::AtOnce
+    });
+    assert_eq!(sent.decided(), ALLOWED);
+}
+
+#[test]
 fn with_hold_zero_an_approval_that_is_there_is_used_at_once() {
     let mut world = world_with(json!({"hold": "0s"}));
     world.send(&write());
@@ -590,7 +608,7 @@ fn a_service_that_contradicts_itself_is_not_asked_for_ever() {
         false => approving(call, world),
     });
     assert_eq!(sent.decided(), denied("approval_error"));
-    assert_eq!(sent.calls.len(), 4, "{:?}", sent.asked());
+    assert_eq!(sent.calls.len(), 5, "{:?}", sent.asked());
 }
 
 #[test]
@@ -754,7 +772,7 @@ fn every_reason_is_reached() {
     seen.insert(with_fate(|| Fate::Says(500, json!({}))));
     seen.insert(with_fate(|| Fate::Says(200, json!([]))));
     seen.insert(with_fate(|| Fate::Changed(|state| state["state"] = "consumed".into())));
-    let forgeries: [support::approvals::Forgery; 9] = [
+    let forgeries: [support::approvals::Forgery; 10] = [
         |header, _| header["alg"] = "none".into(),
         |header, _| header["kid"] = "other".into(),
         |header, _| header["kid"] = "ec".into(),
@@ -764,6 +782,7 @@ fn every_reason_is_reached() {
         |_, claims| claims["policy"] = "other".into(),
         |_, claims| claims["nonce"] = "other".into(),
         |_, claims| claims["approvers"][0]["sub"] = "user-7".into(),
+        |_, claims| claims["approvers"][0]["roles"] = json!(["visitor"]),
     ];
     seen.extend(forgeries.map(with_grant));
     let declined = json!({"name": "write", "inputResponses": {"dev.toolgate/approval": {"action": "decline"}}});
@@ -1031,6 +1050,36 @@ fn agents_and_risks_have_gates_too_and_a_call_needs_all_that_catch_it() {
     let claims = json!({"scope": "read write"});
     let read = LATEST.call("read", &json!({})).bearer(&token_with(claims.as_object().unwrap()));
     assert_eq!(World::new(policy.clone()).send(&read).decided(), ALLOWED);
+}
+
+#[test]
+fn whom_a_gate_asks_for_is_the_word_of_the_policy() {
+    fn named(name: &str, role: &str) -> Value {
+        json!({"iss": "https://idp.test", "sub": name, "roles": [role], "at": NOW})
+    }
+    let with = |gate: Value, risk: Option<Value>, forgery: support::approvals::Forgery| {
+        let mut policy = gated();
+        policy["rules"][1]["approval"] = gate;
+        policy["approval"]["risk"] = risk.map_or(json!({}), |risk| json!({"high": risk}));
+        let mut world = World::new(policy);
+        world.service().forgery = forgery;
+        world.send_with(&write(), approving).decided()
+    };
+    let two = json!({"count": 2});
+    assert_eq!(with(two.clone(), None, |_, _| {}), denied("approval_unentitled"), "one is too few");
+    let both: support::approvals::Forgery =
+        |_, claims| claims["approvers"] = json!([named("bob", "admin"), named("eve", "admin")]);
+    assert_eq!(with(two.clone(), None, both), ALLOWED);
+    let strangers: support::approvals::Forgery =
+        |_, claims| claims["approvers"] = json!([named("bob", "admin"), named("eve", "visitor")]);
+    assert_eq!(with(two, None, strangers), denied("approval_unentitled"));
+    let risk = json!({"approvers": ["security"]});
+    assert_eq!(with(json!({}), Some(risk.clone()), both), denied("approval_unentitled"), "nobody of the other gate");
+    let of_both: support::approvals::Forgery =
+        |_, claims| claims["approvers"] = json!([named("bob", "admin"), named("eve", "security")]);
+    assert_eq!(with(json!({}), Some(risk), of_both), ALLOWED);
+    let escalated = json!({"escalate": {"after": "1m", "approvers": ["security"]}, "approvers": ["head"]});
+    assert_eq!(with(escalated, None, of_both), ALLOWED);
 }
 
 #[test]

@@ -204,6 +204,8 @@ fn problem(status: u16, code: &str) -> (u16, Value) {
 pub(crate) enum Fate {
     /// The service answers.
     Answered,
+    /// It answers, and does not wait although it is asked to.
+    AtOnce,
     /// The service does what it is asked to, and nobody gets to know.
     Lost,
     Unreachable,
@@ -301,6 +303,9 @@ impl World {
                 calls.push(call);
                 answer
             });
+            if answer.is_none() {
+                self.pass(1);
+            }
             last = self.step(&mut exchange, |run| {
                 let (first, mut commands) = match &answer {
                     None => run.handle(Event::TimePassed),
@@ -332,16 +337,17 @@ impl World {
 
     fn answer(&mut self, call: &ServiceCall, fate: Fate) -> Told {
         let now = self.gateway.now;
+        let waits = !matches!(fate, Fate::AtOnce);
         let ask = |world: &mut Self| {
             let service = world.services.get_mut(call.service).expect("no such service");
             let (status, body) = service.take(call, now.get());
-            if body["state"] == "pending" {
+            if waits && body["state"] == "pending" {
                 world.gateway.now = now.plus(call.wait);
             }
             (status, body)
         };
         match fate {
-            Fate::Answered => {
+            Fate::Answered | Fate::AtOnce => {
                 let (status, body) = ask(self);
                 Told::Reply(status, body.to_string().into_bytes())
             }
