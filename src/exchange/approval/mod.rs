@@ -224,7 +224,7 @@ pub(super) fn on_time_passed(
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
     match waiting.stage {
-        Stage::Using { attempts } if attempts > 0 => waiting.call(account, surroundings, commands),
+        Stage::Using { attempts } if attempts > 0 => waiting.make_use(account, surroundings, commands),
         Stage::Polling if waiting.hasty > limits::MAX_HASTY_POLLS => waiting.call(account, surroundings, commands),
         Stage::Asking | Stage::Polling | Stage::Using { .. } => (Phase::AwaitApproval(waiting), Flow::Hold),
     }
@@ -332,7 +332,10 @@ impl Waiting {
                 self.call(account, surroundings, commands)
             }
             Status::Pending => self.pending(account, surroundings, commands),
-            Status::Approved => self.make_use(account, surroundings, commands),
+            Status::Approved => {
+                self.stage = Stage::Using { attempts: 0 };
+                self.make_use(account, surroundings, commands)
+            }
             Status::Consumed => self.refuse(account, Reason::Used, surroundings.now, commands),
             Status::Rejected | Status::Expired | Status::Cancelled => {
                 let verified = self.trust(surroundings).and_then(|(trust, expected)| {
@@ -359,7 +362,7 @@ impl Waiting {
 
     /// Uses up an approval, for a caller who could still make this call.
     fn make_use(
-        mut self: Box<Self>,
+        self: Box<Self>,
         account: &mut Account,
         surroundings: &mut Surroundings<'_>,
         commands: &mut Vec<Command>,
@@ -368,7 +371,6 @@ impl Waiting {
         if let Err(answer) = request::could_pass(account, &self.head, target, reply_to.id(), surroundings) {
             return self.answer(account, answer, surroundings.now, commands);
         }
-        self.stage = Stage::Using { attempts: 0 };
         self.call(account, surroundings, commands)
     }
 
