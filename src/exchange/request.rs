@@ -18,8 +18,8 @@ use crate::config::CompiledPolicy;
 use crate::http::HeaderList;
 use crate::identity::{Peer, Principal};
 use crate::limits;
-use crate::mcp::{Body, Call, McpHeaders, call_arguments, classify};
-use crate::policy::{AccessRequest, Decision, Denial, Effort, Permit, Subject, decide, visibility};
+use crate::mcp::{Body, Call, McpHeaders, RequestId, Target, call_arguments, classify};
+use crate::policy::{AccessRequest, Decision, Denial, Duties, Effort, Permit, Subject, decide, prospect, visibility};
 
 pub(super) fn on_headers(
     account: &mut Account,
@@ -257,6 +257,30 @@ fn denied(
     }
     let granted: Vec<&str> = subject.principal.token().scopes().collect();
     answer::denied(policy, account.id, denial, &granted, call.and_then(|call| call.id))
+}
+
+/// Whether a call that was allowed before still could be, as far as that does not depend on its arguments.
+///
+/// # Errors
+/// The answer that the caller would get for it now.
+pub(super) fn could_pass(
+    account: &mut Account,
+    head: &Head,
+    target: &Target<'_>,
+    id: Option<RequestId<'_>>,
+    surroundings: &mut Surroundings<'_>,
+) -> Result<(), answer::Answer> {
+    let principal = admit::identify(account, &head.token, surroundings)?;
+    session::open(&head.mcp, &principal, surroundings)?;
+    let (policy, subject) = (surroundings.policy, surroundings.subject(&principal, &head.peer));
+    let denial = match prospect(&policy.rules, &policy.directory, subject, &Effort::default(), target) {
+        Ok(Duties { step_up: None, .. }) => return Ok(()),
+        Ok(Duties { step_up: Some(step_up), .. }) => Denial::InsufficientAuthentication(step_up),
+        Err(denial) => denial,
+    };
+    account.note_denial(&denial);
+    let granted: Vec<&str> = principal.token().scopes().collect();
+    Err(answer::denied(policy, account.id, &denial, &granted, id))
 }
 
 /// What the caller may do. Whoever holds a token that was cut off learns nothing with it.

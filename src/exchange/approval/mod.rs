@@ -21,12 +21,12 @@ pub use circuit::{Circuits, HeldRequest, HeldRequests};
 use std::rc::Rc;
 
 use super::account::Account;
-use super::admit::{self, Head};
+use super::admit::Head;
 use super::answer::Answer;
 use super::approval_note::ApprovalNote;
 use super::command::{Command, Flow, ServiceCall};
 use super::event::ServiceAnswer;
-use super::{Phase, Surroundings, session};
+use super::{Phase, Surroundings, request, session};
 use crate::approval::contract::{self, Fault, State, Status};
 use crate::approval::{
     ApprovalId, BindingDigest, Consumption, DecisionError, Ended, Expected, Grant, Nonce, Reason, Round, Trust,
@@ -36,7 +36,7 @@ use crate::audit::record::ApprovalStatus;
 use crate::config::ApprovalService;
 use crate::identity::Principal;
 use crate::limits;
-use crate::mcp::{InputAction, Member};
+use crate::mcp::{InputAction, Member, Target};
 use crate::policy::ObtainApproval;
 use crate::session::ApprovalState;
 use crate::units::{Seconds, UnixSeconds};
@@ -59,6 +59,8 @@ pub(super) struct Approved {
 pub(super) struct Application {
     obligation: ObtainApproval,
     principal: Rc<Principal>,
+    /// What the call acts on.
+    target: Target<'static>,
     binding: BindingDigest,
     round: Round,
     /// What the client has kept of an earlier answer.
@@ -222,7 +224,7 @@ pub(super) fn on_time_passed(
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
     match waiting.stage {
-        Stage::Using { attempts } if attempts > 0 => waiting.call(account, surroundings, commands),
+        Stage::Using { attempts } if attempts > 0 => waiting.make_use(account, surroundings, commands),
         Stage::Polling if waiting.hasty > limits::MAX_HASTY_POLLS => waiting.call(account, surroundings, commands),
         Stage::Asking | Stage::Polling | Stage::Using { .. } => (Phase::AwaitApproval(waiting), Flow::Hold),
     }
@@ -330,7 +332,10 @@ impl Waiting {
                 self.call(account, surroundings, commands)
             }
             Status::Pending => self.pending(account, surroundings, commands),
-            Status::Approved => self.make_use(account, surroundings, commands),
+            Status::Approved => {
+                self.stage = Stage::Using { attempts: 0 };
+                self.make_use(account, surroundings, commands)
+            }
             Status::Consumed => self.refuse(account, Reason::Used, surroundings.now, commands),
             Status::Rejected | Status::Expired | Status::Cancelled => {
                 let verified = self.trust(surroundings).and_then(|(trust, expected)| {
@@ -357,15 +362,15 @@ impl Waiting {
 
     /// Uses up an approval, for a caller who could still make this call.
     fn make_use(
-        mut self: Box<Self>,
+        self: Box<Self>,
         account: &mut Account,
         surroundings: &mut Surroundings<'_>,
         commands: &mut Vec<Command>,
     ) -> (Phase, Flow) {
-        if let Err(answer) = admit::identify(account, &self.head.token, surroundings) {
-            return answer.send(account, self.head.origin.as_deref(), commands);
+        let Application { target, reply_to, .. } = &self.application;
+        if let Err(answer) = request::could_pass(account, &self.head, target, reply_to.id(), surroundings) {
+            return self.answer(account, answer, surroundings.now, commands);
         }
-        self.stage = Stage::Using { attempts: 0 };
         self.call(account, surroundings, commands)
     }
 

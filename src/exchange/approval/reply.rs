@@ -80,7 +80,7 @@ impl ReplyTo {
         }
     }
 
-    fn id(&self) -> Option<RequestId<'_>> {
+    pub(super) fn id(&self) -> Option<RequestId<'_>> {
         self.id.as_deref().map(RequestId::new)
     }
 
