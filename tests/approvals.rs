@@ -1613,11 +1613,10 @@ fn an_approval_is_for_the_body_that_was_held() {
         let mut run = support::gateway::Run { exchange, gateway: &mut world.gateway };
         let (flow, commands) = run.complete(body.body());
         assert_eq!(flow, if reason.is_some() { Flow::Hold } else { Flow::Pass });
-        let denial = commands.iter().find_map(|command| match command {
-            Command::Decided { verdict: Verdict::Deny, reason } => Some(*reason),
-            _ => None,
+        let mut denials = commands.iter().filter_map(|command| {
+            if let Command::Decided { verdict: Verdict::Deny, reason } = command { Some(*reason) } else { None }
         });
-        assert_eq!(denial, reason);
+        assert_eq!(denials.next(), reason);
     }
 }
 

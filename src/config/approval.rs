@@ -84,11 +84,11 @@ impl GateDefaults {
         let mut defaults =
             Self { approvers: document.approvers.clone(), is_asked: true, hold, expires, risks: BTreeMap::new() };
         within_bounds("approval", hold, expires)?;
-        for (risk, gate) in &document.risk {
+        for (risk, gate) in document.risk.iter() {
             let (path, name) = (format!("approval.risk.{}", risk.name()), risk.name().to_owned());
             only_here(&path, gate, Origin::Risk)?;
             let gate = defaults.gate(&path, Origin::Risk, name, gate)?;
-            defaults.risks.insert(*risk, Arc::new(gate));
+            defaults.risks.insert(risk, Arc::new(gate));
         }
         Ok(defaults)
     }
