@@ -442,16 +442,16 @@ impl Gated {
     /// What the service says to the latest call.
     fn answer(&mut self, step: GatedStep, old_grant: &str, now: u64) -> (u16, Value) {
         let Some(call) = self.call.clone() else { return (200, json!({"grant": old_grant})) };
-        let kept = self.service.approvals.last_mut();
-        match step {
-            GatedStep::Approves => kept.into_iter().for_each(|kept| kept.state = "approved"),
-            GatedStep::Rejects => kept.into_iter().for_each(|kept| kept.state = "rejected"),
-            GatedStep::ForgedGrant => self.service.forgery = |header, _| header["kid"] = "ec".into(),
-            GatedStep::OldGrant => return (200, json!({"grant": old_grant})),
-            GatedStep::Refuses => return (409, json!({"code": "not_approved"})),
-            GatedStep::Fails => return (500, json!({})),
-            _ => {}
+        if step == GatedStep::OldGrant {
+            return (200, json!({"grant": old_grant}));
         }
+        if step == GatedStep::Refuses {
+            return (409, json!({"code": "not_approved"}));
+        }
+        if step == GatedStep::Fails {
+            return (500, json!({}));
+        }
+        self.decide(step);
         let (status, mut answer) = self.service.take(&call, now);
         self.service.forgery = |_, _| {};
         if step == GatedStep::SaysApproved {
@@ -463,6 +463,18 @@ impl Gated {
         let is_genuine = matches!(step, GatedStep::Answers | GatedStep::Approves | GatedStep::Rejects);
         self.granted |= is_genuine && answer.get("grant").is_some();
         (status, answer)
+    }
+
+    fn decide(&mut self, step: GatedStep) {
+        let decided = if step == GatedStep::Approves { "approved" } else { "rejected" };
+        if let (GatedStep::Approves | GatedStep::Rejects, Some(kept)) = (step, self.service.approvals.last_mut())
+            && kept.state == "pending"
+        {
+            kept.state = decided;
+        }
+        if step == GatedStep::ForgedGrant {
+            self.service.forgery = |header, _| header["kid"] = "ec".into();
+        }
     }
 
     fn take(&mut self, step: GatedStep, flow: Flow, commands: Vec<Command>) {

@@ -507,6 +507,7 @@ fn what_is_wrong_is_said_with_its_place_and_a_remedy() {
         defects_of_revocation_lists(),
         defects_of_audit(),
         defects_of_approvals(),
+        defects_of_what_approvals_have_in_common(),
         defects_of_gates(),
     ];
     let told = defects.into_iter().flatten().filter_map(|(pointer, value, path, problem)| {
@@ -530,7 +531,6 @@ fn defects_of_approvals() -> Vec<Defect> {
         section.as_object_mut().unwrap().remove(member).unwrap();
         section
     };
-    let roles = |count: usize| Value::from_iter((0..count).map(|number| format!("role-{number}")));
     let key = jwks()[0].clone();
     let with = |name: &str, value: Value| {
         let mut key = key.clone();
@@ -561,6 +561,27 @@ fn defects_of_approvals() -> Vec<Defect> {
         ("/approval/token", json!({"env": "SHORT"}), "approval.token.env", "fewer than 32 bytes"),
         ("/approval/token", json!({"env": "NO_BASE64"}), "approval.token.env", ""),
         ("/approval/token", json!({"value": "x"}), "approval.token.value", "unknown field `value`"),
+    ];
+    let pages_that_are_none = [
+        "http://approvals.test/",
+        "http://localhost.approvals.test/",
+        "ftp://approvals.test/",
+        "/approvals/",
+        "approvals.test/",
+        "",
+        "https://",
+        "https://user@approvals.test/",
+        "https://approvals.test/#",
+        "https://approvals.test/a b",
+        "javascript:alert(1)//",
+    ];
+    defects.extend(pages_that_are_none.map(|page| ("/approval/page", json!(page), "approval.page", pages)));
+    defects
+}
+
+fn defects_of_what_approvals_have_in_common() -> Vec<Defect> {
+    let roles = |count: usize| Value::from_iter((0..count).map(|number| format!("role-{number}")));
+    vec![
         ("/approval/timeout", json!("0s"), "approval.timeout", "out of bounds"),
         ("/approval/timeout", json!("31s"), "approval.timeout", "out of bounds"),
         ("/approval/timeout", json!(5), "approval.timeout", "invalid type"),
@@ -583,7 +604,12 @@ fn defects_of_approvals() -> Vec<Defect> {
         ("/approval/escalate_to/cluster", json!(""), "approval.escalate_to.cluster", "is empty"),
         ("/approval/escalate_to/issuer", json!(""), "approval.escalate_to.issuer", "is empty or has blanks"),
         ("/approval/escalate_to/decision_keys", json!({}), "approval.escalate_to.decision_keys", ""),
-        ("/approval/escalate_to/page", json!("http://x.test/"), "approval.escalate_to.page", pages),
+        (
+            "/approval/escalate_to/page",
+            json!("http://x.test/"),
+            "approval.escalate_to.page",
+            "is not the URL of a page",
+        ),
         (
             "/approval/escalate_to/path_prefix",
             json!("x"),
@@ -592,22 +618,7 @@ fn defects_of_approvals() -> Vec<Defect> {
         ),
         ("/approval/escalate_to/token", json!({"env": "NOT_SET"}), "approval.escalate_to.token.env", "`NOT_SET`"),
         ("/audit", json!({"records": "off"}), "audit.records", "approvals need records"),
-    ];
-    let pages_that_are_none = [
-        "http://approvals.test/",
-        "http://localhost.approvals.test/",
-        "ftp://approvals.test/",
-        "/approvals/",
-        "approvals.test/",
-        "",
-        "https://",
-        "https://user@approvals.test/",
-        "https://approvals.test/#",
-        "https://approvals.test/a b",
-        "javascript:alert(1)//",
-    ];
-    defects.extend(pages_that_are_none.map(|page| ("/approval/page", json!(page), "approval.page", pages)));
-    defects
+    ]
 }
 
 fn defects_of_gates() -> Vec<Defect> {

@@ -10,7 +10,6 @@ use serde::Deserialize;
 
 pub(super) use approval::{
     ApprovalDocument, ApprovalServiceDocument, ApprovalTokenDocument, EscalationDocument, GateDocument, ReasonDocument,
-    RiskGatesDocument,
 };
 
 use crate::audit::redact::Treatment;
