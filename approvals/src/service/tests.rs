@@ -11,7 +11,7 @@ use super::{ApprovalState, Approvals, Asked};
 use crate::domain::{EventKind, Filter, Request, State, VoteRefusal};
 use crate::store::{Asker, Attached, Head, Refusal};
 use crate::testing::database::{Database, Which};
-use crate::testing::{AT_ONCE, binding, gateway, no, on_both, open, person, request, yes};
+use crate::testing::{AT_ONCE, ISSUER, binding, gateway, no, on_both, open, person, request, yes};
 
 on_both! {
     a_call_is_approved_and_let_through_once
@@ -19,6 +19,7 @@ on_both! {
     a_lost_answer_can_be_asked_for_again
     a_call_goes_on_step_by_step
     attaching_follows_the_state
+    an_approval_on_other_terms_is_another
     nothing_is_had_for_another_binding_or_audience
     time_ends_what_nobody_decides
     an_approval_that_is_not_used_expires
@@ -207,6 +208,35 @@ async fn attaching_follows_the_state(which: Which) {
     // Taken back: whoever has done it knows.
     bench.approvals.cancel(bench.asker(&binding(1)), &fifth).await.unwrap().unwrap();
     assert_ne!(again().await.0, fifth);
+    bench.assert_whole().await;
+}
+
+async fn an_approval_on_other_terms_is_another(which: Which) {
+    let Some(bench) = Bench::new(which).await else { return };
+    let requirement = |role| json!({"gate": "rule", "name": "r", "approvers": [role], "count": 1});
+    let requester = json!({
+        "issuer": ISSUER, "subject": "asker", "client_id": "asker-client", "roles": [], "actors": ["robot"],
+    });
+    let terms = [
+        json!({}),
+        json!({"requirements": [requirement("admin"), requirement("security")]}),
+        json!({"reason_required": true}),
+        json!({"requester": requester}),
+    ];
+    let mut ids = BTreeSet::new();
+    for terms in &terms {
+        let (state, attached) = ask(&bench.approvals, &request(1, terms)).await;
+        assert_eq!((state.state, attached), (State::Pending, Attached::No), "{terms}");
+        // What was approved for less does not let it through.
+        let _ = bench.approvals.vote(&person("approver", &["admin"]), &state.id, yes()).await.unwrap();
+        ids.insert(state.id);
+    }
+    assert_eq!(ids.len(), terms.len());
+    // Each of them is still found, whatever was asked for since.
+    for terms in &terms {
+        let (state, attached) = ask(&bench.approvals, &request(1, terms)).await;
+        assert_eq!((ids.contains(&state.id), attached), (true, Attached::Yes), "{terms}");
+    }
     bench.assert_whole().await;
 }
 

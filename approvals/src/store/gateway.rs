@@ -10,6 +10,8 @@ use crate::domain::{EventKind, Request, State, UnixSeconds};
 const MAX_PENDING: i64 = 10_000;
 /// Seconds for which an end that nobody was told of is kept for whoever asks again.
 const REPORTABLE_FOR: i64 = 600;
+/// Approvals of one call that are compared with a request for it: they differ in who must approve, or who acts.
+const MAX_COMPARED: usize = 32;
 /// Random bytes of an id.
 const ID_BYTES: usize = 16;
 
@@ -54,8 +56,9 @@ impl Store {
     ) -> Result<Created, StoreError> {
         let mut write = self.write(now).await?;
         let values = [Value::Text(&request.audience), Value::Text(&request.binding)];
-        let tail = "WHERE audience = $1 AND binding = $2 ORDER BY seq DESC LIMIT 1";
-        if let Some(mut newest) = record::select(write.connection(), tail, &values).await?.pop() {
+        let tail = format!("WHERE audience = $1 AND binding = $2 ORDER BY seq DESC LIMIT {MAX_COMPARED}");
+        let of_this_call = record::select(write.connection(), &tail, &values).await?;
+        if let Some(mut newest) = of_this_call.into_iter().find(|record| record.request.has_terms_of(request)) {
             write.end_if_due(&mut newest).await?;
             if attaches(&newest, now) {
                 if !newest.state.is_open() {
@@ -126,7 +129,7 @@ impl Store {
     }
 }
 
-/// Whether whoever asks for the same call gets this one, the newest for it.
+/// Whether whoever asks for the same call on the same terms gets this one, the newest of those.
 fn attaches(newest: &Record, now: UnixSeconds) -> bool {
     match newest.state {
         State::Pending | State::Approved => true,
