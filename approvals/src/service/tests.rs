@@ -31,6 +31,7 @@ on_both! {
     a_stop_ends_all_waits
     people_see_what_is_theirs
     the_history_shows_what_was_changed
+    what_was_forged_gets_no_grant
     what_is_old_is_deleted_and_the_chain_holds
     messages_are_kept_until_they_are_taken
     a_gateway_can_have_so_many_pending
@@ -468,7 +469,59 @@ async fn the_history_shows_what_was_changed(which: Which) {
     }
     let change = "UPDATE history SET entry = REPLACE(entry, '\"approver\"', '\"somebody\"')";
     sqlx::query(change).execute(pool).await.unwrap();
-    assert_eq!(problems(None).await, 1);
+    // The chain breaks, and the vote is another person's.
+    assert_eq!(problems(None).await, 2);
+}
+
+/// Whoever can write to the database but has no key gets no grant signed by writing.
+async fn what_was_forged_gets_no_grant(which: Which) {
+    let vote = "INSERT INTO votes (seq, issuer, subject, choice, roles, requirements, at, number) \
+                SELECT seq, 'https://idp.test', 'carol', 'approve', '[\"admin\"]', '[0]', created_at, 1 FROM approvals";
+    let forgeries: [(bool, &[&str]); 7] = [
+        (false, &[vote, "UPDATE approvals SET state = 'approved'"]),
+        (false, &["UPDATE approvals SET state = 'approved'"]),
+        (true, &["DELETE FROM votes"]),
+        (true, &["UPDATE votes SET subject = 'carol'"]),
+        (true, &["UPDATE votes SET roles = '[\"other\"]'"]),
+        (true, &["UPDATE approvals SET request = REPLACE(request, 'sms', 'fax')"]),
+        (true, &["UPDATE approvals SET expires_at = expires_at + 1000"]),
+    ];
+    let Some(bench) = Bench::new(which).await else { return };
+    let pool = bench.approvals.store().pool();
+    for (number, (is_approved, statements)) in (0..).zip(forgeries) {
+        let id = bench.ask(number, json!({})).await;
+        if is_approved {
+            bench.approve(&id).await;
+        }
+        bench.assert_whole().await;
+        for statement in statements {
+            sqlx::query(*statement).execute(pool).await.unwrap();
+        }
+        let binding = binding(number);
+        let outcome = bench.approvals.consume(bench.asker(&binding), &id, &nonce(1), 0).await;
+        assert!(outcome.is_err(), "{statements:?} {outcome:?}");
+        assert_eq!(bench.approvals.store().verify_history(None).await.unwrap().problem_count, 1, "{statements:?}");
+        sqlx::query("DELETE FROM approvals").execute(pool).await.unwrap();
+    }
+    // What was consumed is told by the nonce and the step.
+    let id = bench.ask(100, json!({})).await;
+    bench.approve(&id).await;
+    bench.consume(100, &id, 1, 0).await.unwrap();
+    for change in ["nonce = 'x'", "step = 3", "state = 'approved', step = 0, nonce = NULL, nonce_at = NULL"] {
+        let update = format!("UPDATE approvals SET {change}");
+        sqlx::query(sqlx::AssertSqlSafe(update)).execute(pool).await.unwrap();
+        assert_eq!(bench.approvals.store().verify_history(None).await.unwrap().problem_count, 1, "{change}");
+    }
+    let binding = binding(100);
+    assert!(bench.approvals.consume(bench.asker(&binding), &id, &nonce(2), 0).await.is_err());
+    // A beginning that nobody has pruned is missed.
+    sqlx::query("UPDATE history_head SET base_seq = 1, base_hash = (SELECT hash FROM history WHERE seq = 1)")
+        .execute(pool)
+        .await
+        .unwrap();
+    sqlx::query("DELETE FROM history WHERE seq = 1").execute(pool).await.unwrap();
+    let problems = bench.approvals.store().verify_history(None).await.unwrap().problems;
+    assert!(problems.iter().any(|problem| problem.contains("does not say so")), "{problems:?}");
 }
 
 async fn what_is_old_is_deleted_and_the_chain_holds(which: Which) {

@@ -3,7 +3,7 @@
 use super::record::{self, Record, Value};
 use super::verify::hex;
 use super::write::{Entry, Write};
-use super::{Store, StoreError};
+use super::{Store, StoreError, evidence};
 use crate::domain::{EventKind, Request, State, UnixSeconds};
 
 /// Approvals of one gateway that can wait for people at the same time.
@@ -166,7 +166,8 @@ impl Write<'_> {
         record.escalates_at = record.next_escalation(created_at.saturating_sub(1));
         self.insert_row(&record).await?;
         self.insert_roles(&record).await?;
-        self.enter(&record, EventKind::Created, Entry::default()).await?;
+        let digest = Some(evidence::request_digest(request)?);
+        self.enter(&record, EventKind::Created, Entry { digest, ..Entry::default() }).await?;
         Ok(record)
     }
 

@@ -4,6 +4,7 @@
 //! come one after the other, each with its entries of the history and its messages, all or nothing of it.
 
 mod consume;
+mod evidence;
 mod gateway;
 mod outbox;
 mod people;

@@ -4,7 +4,7 @@ use sqlx::Row;
 
 use super::record::{self, Record, Value};
 use super::write::{Entry, Write};
-use super::{Store, StoreError};
+use super::{Store, StoreError, evidence};
 use crate::domain::{
     self, Actor, Ballot, EventKind, Filter, HistoryEvent, MAX_PAGE, Person, State, UnixSeconds, Vote, VoteRefusal,
 };
@@ -86,6 +86,7 @@ impl Write<'_> {
             decision: Some(vote.choice),
             reason: vote.reason.clone(),
             step: None,
+            digest: Some(evidence::vote_digest(&vote)?),
         };
         record.votes.push(vote);
         self.enter(&record, EventKind::Voted, entry).await?;
