@@ -92,6 +92,8 @@ async fn what_cannot_be_used_is_said_and_not_started() {
         ("retention", json!("1d")),
         ("retention", json!(90)),
         ("webhooks", json!([{"url": "http://hooks.example/"}])),
+        ("webhooks", json!([{"url": "https://hooks.example/"}, {"url": "https://hooks.example/"}])),
+        ("pending_per_requester", json!(0)),
         ("unknown", json!(1)),
     ];
     for (name, value) in cases {

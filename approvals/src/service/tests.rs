@@ -35,6 +35,8 @@ on_both! {
     what_is_old_is_deleted_and_the_chain_holds
     messages_are_kept_until_they_are_taken
     a_gateway_can_have_so_many_pending
+    a_requester_can_have_so_many_pending
+    people_who_read_do_not_stop_gateways
 }
 
 async fn ask(approvals: &Approvals, request: &Request) -> (ApprovalState, Attached) {
@@ -581,14 +583,73 @@ async fn messages_are_kept_until_they_are_taken(which: Which) {
 async fn a_gateway_can_have_so_many_pending(which: Which) {
     let Some(bench) = Bench::new(which).await else { return };
     bench.ask(1, json!({})).await;
-    let copy = "INSERT INTO approvals (seq, id, gateway, audience, binding, requester_issuer, requester_subject, target, \
+    let copy = "INSERT INTO approvals (seq, id, gateway, audience, binding, requester_issuer, requester_subject, requester_client, target, \
                 request, state, created_at, expires_at, escalated, step, reported) \
                 WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999) \
-                SELECT 1000 + i, 'copy-' || i, gateway, audience, 'copy', requester_issuer, requester_subject, target, \
+                SELECT 1000 + i, 'copy-' || i, gateway, audience, 'copy', requester_issuer, 'copy', requester_client, target, \
                 request, state, created_at, expires_at, escalated, step, reported FROM approvals, n";
     sqlx::query(copy).execute(bench.approvals.store().pool()).await.unwrap();
     let asked = bench.approvals.ask(&gateway(), &request(2, &json!({})), AT_ONCE).await.unwrap();
     assert_eq!(asked, Asked::TooMany);
     // Those that are there are still found.
     assert_eq!(ask(&bench.approvals, &request(1, &json!({}))).await.1, Attached::Yes);
+}
+
+async fn a_requester_can_have_so_many_pending(which: Which) {
+    let Some(bench) = Bench::new(which).await else { return };
+    let requester = |subject: &str, client: &str| {
+        let client = (!client.is_empty()).then_some(client);
+        json!({"requester": {
+            "issuer": ISSUER, "subject": subject, "client_id": client, "roles": [], "actors": [],
+        }})
+    };
+    let mut last = String::new();
+    for number in 0..100 {
+        last = bench.ask(number, requester("asker", "robot")).await;
+    }
+    let ask = async |number, changes: Value| {
+        bench.approvals.ask(&gateway(), &request(number, &changes), AT_ONCE).await.unwrap()
+    };
+    assert_eq!(ask(100, requester("asker", "robot")).await, Asked::TooMany);
+    assert!(matches!(ask(5, requester("asker", "robot")).await, Asked::State(_, Attached::Yes)));
+    // Neither the person's other clients nor others are kept from asking.
+    assert!(matches!(ask(101, requester("asker", "")).await, Asked::State(_, Attached::No)));
+    assert!(matches!(ask(102, requester("other", "robot")).await, Asked::State(_, Attached::No)));
+    // Taking back makes room after a minute, so that nobody asks and takes back in turns.
+    bench.approvals.cancel(bench.asker(&binding(99)), &last).await.unwrap().unwrap();
+    assert_eq!(ask(100, requester("asker", "robot")).await, Asked::TooMany);
+    bench.approvals.clock().advance(61);
+    assert!(matches!(ask(100, requester("asker", "robot")).await, Asked::State(_, Attached::No)));
+}
+
+async fn people_who_read_do_not_stop_gateways(which: Which) {
+    let Some(bench) = Bench::new(which).await else { return };
+    let store = bench.approvals.store();
+    let mut held = Vec::new();
+    for _ in 0..store.reads().options().get_max_connections() {
+        held.push(store.reads().acquire().await.unwrap());
+    }
+    let (approver, all) = (person("approver", &["admin"]), Filter::default());
+    assert!(bench.approvals.inbox(&approver, &all).await.is_err());
+    let id = bench.ask(1, json!({})).await;
+    assert_eq!(bench.look(1, &id).await.state, State::Pending);
+    drop(held);
+    assert_eq!(bench.approvals.inbox(&approver, &all).await.unwrap().len(), 1);
+    // Nor can metrics, which anybody may read, be counted without end.
+    let text = bench.approvals.metrics_text().await;
+    bench.ask(2, json!({})).await;
+    let pending = |text: &str| text.lines().find(|line| line.contains("approvals_pending")).map(str::to_owned);
+    assert_eq!(pending(&bench.approvals.metrics_text().await), pending(&text));
+}
+
+#[tokio::test]
+async fn a_commit_waits_for_the_disk_whatever_the_database_says() {
+    let Some(database) = Database::new(Which::Postgres) else { return };
+    sqlx::any::install_default_drivers();
+    let pool = sqlx::AnyPool::connect(&database.url).await.unwrap();
+    sqlx::query("ALTER ROLE postgres SET synchronous_commit = off").execute(&pool).await.unwrap();
+    let approvals = open(&database).await;
+    let setting = "SELECT current_setting('synchronous_commit')";
+    let found: String = sqlx::query_scalar(setting).fetch_one(approvals.store().pool()).await.unwrap();
+    assert_eq!(found, "on");
 }

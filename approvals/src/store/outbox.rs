@@ -144,14 +144,14 @@ impl Store {
 
     pub(crate) async fn backlog(&self) -> Result<Backlog, StoreError> {
         let count = "SELECT COUNT(*) FROM outbox WHERE dead = $1";
-        let waiting = sqlx::query_scalar(count).bind(0_i64).fetch_one(&self.pool).await?;
-        let dead = sqlx::query_scalar(count).bind(1_i64).fetch_one(&self.pool).await?;
+        let waiting = sqlx::query_scalar(count).bind(0_i64).fetch_one(&self.reads).await?;
+        let dead = sqlx::query_scalar(count).bind(1_i64).fetch_one(&self.reads).await?;
         Ok(Backlog { waiting, dead })
     }
 
     /// Approvals that wait for people.
     pub(crate) async fn pending(&self) -> Result<i64, StoreError> {
         let count = "SELECT COUNT(*) FROM approvals WHERE state = 'pending'";
-        Ok(sqlx::query_scalar(count).fetch_one(&self.pool).await?)
+        Ok(sqlx::query_scalar(count).fetch_one(&self.reads).await?)
     }
 }
