@@ -188,6 +188,24 @@ async fn messages_are_signed_and_tried_again() {
 }
 
 #[tokio::test]
+async fn a_receiver_that_does_not_answer_delays_no_other() {
+    let database = Database::new(Which::Sqlite).unwrap();
+    let (url, received) = receiver(0).await;
+    // It accepts connections, and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent_url = format!("http://{}/hook", silent.local_addr().unwrap());
+    let mut setup = Setup::new(&database.url);
+    setup.set("webhooks", json!([{"name": "a-silent", "url": silent_url}, {"name": "chat", "url": url}]));
+    let service = setup.serve();
+    answer(service.post("/v1/approvals", &request(1))).await;
+    until(&received, 1).await;
+    let began = Instant::now();
+    answer(service.post("/v1/approvals", &request(2))).await;
+    until(&received, 2).await;
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn dead_letters_are_kept_listed_and_tried_again() {
     let database = Database::new(Which::Sqlite).unwrap();
     let (url, received) = receiver(0).await;

@@ -77,7 +77,7 @@ struct Inner {
     /// There may be something new in the database.
     kick: Notify,
     /// There may be something to send.
-    mail: Notify,
+    mail: watch::Sender<()>,
     stopping: watch::Sender<bool>,
     /// When the database was last counted for the metrics.
     counted: Mutex<Option<Instant>>,
@@ -117,7 +117,7 @@ impl Approvals {
             waits: Waits::default(),
             changes: broadcast::Sender::new(CHANGES),
             kick: Notify::new(),
-            mail: Notify::new(),
+            mail: watch::Sender::new(()),
             stopping: watch::Sender::new(false),
             counted: Mutex::default(),
             retention: config.retention.seconds(),
@@ -197,6 +197,6 @@ impl Approvals {
     /// Something was written: whoever waits for it is told.
     fn written(&self) {
         self.inner.kick.notify_one();
-        self.inner.mail.notify_one();
+        self.inner.mail.send_replace(());
     }
 }

@@ -562,21 +562,27 @@ async fn messages_are_kept_until_they_are_taken(which: Which) {
         .await
         .unwrap();
     let now = bench.approvals.clock().now();
-    let letter = store.claim_letters(now).await.unwrap().pop().unwrap();
+    let letter = store.claim_letters("gone", now).await.unwrap().pop().unwrap();
     assert_eq!((letter.attempts, letter.problem.as_deref()), (1, None));
     // One sender has it, until its time is over.
-    assert_eq!(store.claim_letters(now).await.unwrap(), []);
-    assert_eq!(store.claim_letters(now + 60).await.unwrap().len(), 1);
+    assert_eq!(store.claim_letters("gone", now).await.unwrap(), []);
+    assert_eq!(store.claim_letters("gone", now + 60).await.unwrap().len(), 1);
     store.letter_failed(&letter.key, "no answer", Some(now + 100)).await.unwrap();
-    assert_eq!(store.claim_letters(now + 99).await.unwrap(), []);
-    assert_eq!(store.claim_letters(now + 100).await.unwrap().len(), 1);
+    assert_eq!(store.claim_letters("gone", now + 99).await.unwrap(), []);
+    assert_eq!(store.claim_letters("gone", now + 100).await.unwrap().len(), 1);
     store.letter_failed(&letter.key, "no answer", None).await.unwrap();
-    assert_eq!(store.claim_letters(now + 10_000).await.unwrap(), []);
+    assert_eq!(store.claim_letters("gone", now + 10_000).await.unwrap(), []);
     let dead = store.dead_letters(10).await.unwrap();
     assert_eq!(dead[0].problem.as_deref(), Some("no answer"));
     assert_eq!(store.retry_dead_letters(now).await.unwrap(), 1);
-    // A webhook that is not configured any more takes nothing.
-    assert_eq!(bench.approvals.inner.sender.send_due().await.unwrap(), 1);
+    // Another process may know a webhook that this one does not, for a day.
+    assert_eq!(store.claim_letters("other", now).await.unwrap(), []);
+    bench.approvals.clock().advance(86_000);
+    bench.approvals.inner.sender.bury_unknown().await.unwrap();
+    assert_eq!(store.dead_letters(10).await.unwrap().len(), 0);
+    assert_eq!(store.bury_letters(&["gone", "other"], now + 90_000).await.unwrap(), 0);
+    bench.approvals.clock().advance(500);
+    bench.approvals.inner.sender.bury_unknown().await.unwrap();
     assert_eq!(store.dead_letters(10).await.unwrap().len(), 1);
 }
 

@@ -84,7 +84,7 @@ const TABLES: &[&str] = &[
         dead BIGINT NOT NULL,
         problem TEXT,
         PRIMARY KEY (seq, hook))",
-    "CREATE INDEX outbox_by_time ON outbox (dead, next_at)",
+    "CREATE INDEX outbox_by_time ON outbox (hook, dead, next_at)",
 ];
 
 /// The history refuses changes, and deletion of what has not been given up by moving its base.
