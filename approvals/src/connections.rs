@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::{debug, warn};
 
 /// Connections at the same time. Others wait to be accepted.
-const MAX_CONNECTIONS: usize = 8192;
+pub(crate) const MAX_CONNECTIONS: usize = 8192;
 /// How long the head of a request may take, and how long a connection may stay open without one: longer than proxies
 /// keep theirs as a rule, so that they and not this service close what is idle.
 const MAX_SILENCE: Duration = Duration::from_secs(300);

@@ -11,6 +11,8 @@ use super::{Config, ConfigError, Days, Webhook};
 const MAX_ITEMS: usize = 64;
 /// Characters of a name.
 const MAX_NAME: usize = 64;
+/// What a whole gateway can have waiting.
+const MAX_PENDING_PER_REQUESTER: u32 = 10_000;
 /// An approval and its continuation must have ended before they are deleted.
 const MIN_RETENTION: Days = Days(2);
 /// Days of ten years.
@@ -44,6 +46,9 @@ impl Config {
         }
         check_names("webhooks", self.webhooks.iter().filter_map(|hook| hook.name.as_deref()))?;
         self.webhooks.iter().try_for_each(check_webhook)?;
+        if !(1..=MAX_PENDING_PER_REQUESTER).contains(&self.pending_per_requester) {
+            return unusable("pending_per_requester", "must be 1 to 10000");
+        }
         if !(MIN_RETENTION..=MAX_RETENTION).contains(&self.retention) {
             return unusable("retention", "must be 2d to 3653d");
         }

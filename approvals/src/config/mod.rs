@@ -61,6 +61,10 @@ pub struct Config {
     /// Who is told what happens.
     #[serde(default)]
     pub webhooks: Vec<Webhook>,
+    /// Approvals that one requester, through one client, can have waiting for people; those that were taken back within
+    /// the last minute count too. Default: 100; 1 to 10,000.
+    #[serde(default = "pending_per_requester")]
+    pub pending_per_requester: u32,
     /// How long approvals that have ended, and their history, are kept. Default: 90d; least: 2d.
     #[serde(default)]
     pub retention: Days,
@@ -68,6 +72,10 @@ pub struct Config {
 
 fn session_key_env() -> String {
     "APPROVALS_SESSION_KEY".to_owned()
+}
+
+const fn pending_per_requester() -> u32 {
+    100
 }
 
 /// A key that signs decisions.
