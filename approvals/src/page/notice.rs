@@ -91,6 +91,11 @@ impl Notice {
                 "Signing in is not possible now",
                 "The identity provider does not answer. Try again in a moment.",
             ),
+            SignInError::Unfit(_) => (
+                StatusCode::BAD_GATEWAY,
+                "You were not signed in",
+                "The identity provider cannot be used as it is. Tell those who run this service: its log says why.",
+            ),
             SignInError::Refused(_) => (
                 StatusCode::FORBIDDEN,
                 "You were not signed in",
