@@ -26,7 +26,6 @@ mod words;
 
 use std::sync::Arc;
 
-use axum::extract::DefaultBodyLimit;
 use axum::response::Redirect;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
@@ -37,9 +36,6 @@ use crate::Approvals;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::sign_in::{Secrets, SignIn};
-
-/// Bytes of a form.
-const MAX_FORM_BYTES: usize = 16 * 1024;
 
 /// What pages and the approvers' API need.
 #[derive(Clone, Debug)]
@@ -96,7 +92,6 @@ pub fn router(web: Web) -> Router {
         .route("/callback", get(sign_in_routes::finish))
         .route("/sign-out", post(sign_in_routes::end))
         .route("/assets/{name}", get(assets::asset))
-        .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
         .layer(middleware::from_fn(headers::secure))
         .with_state(web)
 }

@@ -6,6 +6,7 @@ use http::StatusCode;
 use http::header::{HeaderValue, WWW_AUTHENTICATE};
 
 use super::frame::{Frame, answer};
+use crate::body::BodyError;
 use crate::domain::UnixSeconds;
 use crate::sign_in::{Destination, SignInError};
 
@@ -71,10 +72,15 @@ impl Notice {
         Self::new(StatusCode::FORBIDDEN, "Nothing was decided", &lines).link("All requests", "/approvals")
     }
 
-    /// A form that is not one of ours.
-    pub(super) fn bad_form() -> Self {
+    /// A form that is not one of ours, or did not come as a whole.
+    pub(super) fn bad_form(error: BodyError) -> Self {
+        let status = match error {
+            BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            BodyError::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::Unreadable => StatusCode::BAD_REQUEST,
+        };
         let lines = ["The form could not be read, so nothing was decided."];
-        Self::new(StatusCode::BAD_REQUEST, "Nothing was decided", &lines).link("All requests", "/approvals")
+        Self::new(status, "Nothing was decided", &lines).link("All requests", "/approvals")
     }
 
     /// The database fails.
