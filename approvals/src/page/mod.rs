@@ -46,6 +46,7 @@ pub struct Web {
     /// Scheme, host and port under which people reach the page.
     origin: Arc<str>,
     streams: Arc<Semaphore>,
+    stream_counts: live::StreamCounts,
 }
 
 impl Web {
@@ -58,6 +59,7 @@ impl Web {
             sign_in: Arc::new(sign_in),
             origin: public_url.origin().ascii_serialization().into(),
             streams: Arc::new(Semaphore::new(live::MAX_STREAMS)),
+            stream_counts: live::StreamCounts::default(),
         }
     }
 

@@ -272,3 +272,23 @@ async fn forms_that_stop_half_way_hold_nobody_up() {
     let (one, two) = tokio::join!(sent.0, sent.1);
     assert_eq!((&*one, &*two), ("408", "408"));
 }
+
+#[tokio::test]
+async fn one_person_has_a_few_streams() {
+    let site = Site::start().await;
+    let browser = site.browser_of("approver", &["approvers"]).await;
+    let open = || {
+        let cookie = format!("approvals={}", browser.cookies["approvals"]);
+        reqwest::Client::new().get(format!("{}/events", site.origin)).header("cookie", cookie).send()
+    };
+    let mut streams = Vec::new();
+    for _ in 0..8 {
+        let stream = open().await.unwrap();
+        assert_eq!(stream.status(), StatusCode::OK);
+        streams.push(stream);
+    }
+    assert_eq!(open().await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
+    let mut other = site.browser_of("other", &["approvers"]).await;
+    let path = "/approvals/AAAAAAAAAAAAAAAAAAAAAA/events";
+    assert_eq!(other.get(path).await.status, StatusCode::OK, "others are not held up");
+}
