@@ -12,7 +12,7 @@ WITH_WASM := . target/wasm-toolchain.env &&
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run cli approvals test lint unit wasm-test e2e bench size schema deny clean prerequisites wasm-toolchain python-env node-env
+.PHONY: help build run cli approvals test lint unit wasm-test e2e service-test bench size schema deny clean prerequisites wasm-toolchain python-env node-env
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ cli: prerequisites ## Build the command line: target/cli/toolgate
 approvals: prerequisites ## Build the approval service: target/cli/toolgate-approvals
 	cargo build --profile cli -p toolgate-approvals
 
-test: lint unit wasm-test size e2e ## Everything below down to `e2e`, and the size check
+test: lint unit wasm-test size service-test e2e ## Everything below down to `e2e`, and the size check
 
 lint: prerequisites wasm-toolchain ## Format and lints, of the core and of the filter
 	cargo fmt --all --check
@@ -47,6 +47,10 @@ wasm-test: wasm-toolchain ## Tests of the core as wasm, in Node
 
 e2e: build cli approvals python-env node-env ## Tests on a real Envoy; PYTEST='-k name' for some of them
 	$(PY) -m pytest tests/envoy $(PYTEST)
+
+service-test: approvals python-env node-env ## Tests of the approval service as a process, and of its page in Chromium
+	$(PY) -m pytest approvals/tests --ignore approvals/tests/browser $(PYTEST)
+	APPROVALS_BIN=target/cli/toolgate-approvals $(PY) -m pytest approvals/tests/browser $(PYTEST)
 
 size: build ## Size of the filter, and what it asks of its host
 	node scripts/check-module.mjs $(WASM)

@@ -382,3 +382,7 @@ pub const MAX_SHOWN_TEXT_BYTES: usize = 512;
 /// How long after its end an approval can be told apart from one that never was, and how long a continued call may take
 /// for a round.
 pub const APPROVAL_AFTERLIFE: Seconds = Seconds::new(600);
+
+/// How often an approval service may say at once that nothing has happened, although it was asked to wait, before it is
+/// asked about once a second.
+pub const MAX_HASTY_POLLS: u32 = 4;

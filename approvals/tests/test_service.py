@@ -19,7 +19,7 @@ from joserfc import jwt
 from joserfc.jwk import OKPKey
 
 ROOT = Path(__file__).parent.parent.parent
-#: Where builds put it; APPROVALS_BIN names another one.
+#: Where builds put it; TOOLGATE_APPROVALS_BIN names another one.
 PLACES = [ROOT / "target" / profile / "toolgate-approvals" for profile in ("cli", "release", "debug")]
 
 AUDIENCE, ISSUER = "https://mcp.example/mcp", "https://approvals.example"
@@ -78,9 +78,9 @@ def provider() -> Iterator[IdentityProvider]:
 
 @pytest.fixture(scope="module")
 def running(provider: IdentityProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    named = os.environ.get("APPROVALS_BIN")
+    named = os.environ.get("TOOLGATE_APPROVALS_BIN")
     binary = Path(named) if named else next((place for place in PLACES if place.exists()), None)
-    assert binary, "build the service: cargo build -p toolgate-approvals"
+    assert binary, "make approvals builds the service"
     directory, token, port = tmp_path_factory.mktemp("service"), secrets.token_urlsafe(48), free_port()
     subprocess.run([binary, "keygen", "--out", "a1.pem"], cwd=directory, check=True, capture_output=True)
     config = {

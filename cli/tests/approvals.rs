@@ -1,5 +1,11 @@
 //! `toolgate approvals` against a server of the tests' own.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that cannot go on has failed"
+)]
 
 #[expect(dead_code, reason = "each test needs a part of it")]
 mod support;

@@ -11,7 +11,7 @@
 mod support;
 
 use serde_json::Value;
-use toolgate::audit::record::{Personal, Record, Target, Unverified, Verdict};
+use toolgate::audit::record::{Approval, ApprovalStatus, Approver, Personal, Record, Target, Unverified, Verdict};
 use toolgate_cli::host::Exit;
 
 use support::{Worker, Written, file, gzip, person, sample, text, toolgate, toolgate_on, verify};
@@ -78,6 +78,36 @@ fn filters_are_all_met() {
     ] {
         let arguments: Vec<&str> = ["audit", "show", "-"].iter().chain(filter).copied().collect();
         assert_eq!(shown(&arguments).len(), rows, "{filter:?}");
+    }
+}
+
+#[test]
+fn approvals_are_shown_with_their_people() {
+    let mut worker = Worker::new("chain-a", "one");
+    let approval =
+        |status, id: Option<&'static str>| Approval { id: id.map(Into::into), status, ..Approval::default() };
+    let approver = |subject: &'static str| Approver { subject: Some(subject.into()), ..Approver::default() };
+    let hidden = Approver { pseudonym: Some("p_1".into()), ..Approver::default() };
+    let mut decided = person("anna");
+    decided.approvers = vec![approver("carol"), hidden];
+    let waits = Record { approval: Some(approval(ApprovalStatus::Pending, Some("-id-1"))), ..worker.plain(0) };
+    let waits = worker.write(waits, Some(&person("anna")));
+    let escalated = Approval { escalated: true, ..approval(ApprovalStatus::Approved, Some("-id-1")) };
+    let passes = Record { approval: Some(escalated), ..worker.plain(1) };
+    let passes = worker.write(passes, Some(&decided));
+    let nobody = Record { approval: Some(approval(ApprovalStatus::Unavailable, None)), ..worker.plain(2) };
+    let nobody = worker.write(nobody, None);
+    let log = text(&[waits, passes, nobody, worker.request(3, None)]);
+    let shown = |arguments: &[&str]| {
+        let outcome = toolgate(&[&["audit", "show", "-"], arguments].concat(), &log);
+        outcome.stdout.lines().skip(1).map(|row| row.split("  12  ").nth(1).unwrap_or_default().to_owned()).collect()
+    };
+    let all: Vec<String> = shown(&[]);
+    assert_eq!(all, ["pending -id-1", "approved, escalated, by carol, p_1 -id-1", "unavailable", ""]);
+    for (filter, rows) in
+        [(["--approval=-id-1"], 2), (["--approver=carol"], 1), (["--approver=p_1"], 1), (["--approver=x"], 0)]
+    {
+        assert_eq!(shown(&filter).len(), rows, "{filter:?}");
     }
 }
 

@@ -13,7 +13,7 @@ mod recorder;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use toolgate::audit::record::{Personal, Record, Verdict};
+use toolgate::audit::record::{Approval, ApprovalStatus, Personal, Record, Verdict};
 use toolgate::config::CompiledPolicy;
 use toolgate_cli::host::Exit;
 use toolgate_cli::judge::{Judge, Judgement, Unknown};
@@ -82,7 +82,7 @@ fn what_a_policy_decided_it_decides_again() {
                     Outcome::Same => "same",
                     Outcome::CannotTell(_) => "cannot tell",
                     Outcome::NotApplicable => "not applicable",
-                    Outcome::WouldBeDenied(_) | Outcome::WouldBeAllowed => {
+                    Outcome::WouldBeDenied(_) | Outcome::WouldBeAllowed | Outcome::WouldBeGated => {
                         panic!("{name}: {}: {outcome:?}\n{record:#?}\n{personal:#?}", case.name)
                     }
                 };
@@ -159,7 +159,7 @@ fn what_replay_is_sure_of_is_what_the_other_policy_decides() {
                         let is_allowed = match judgement {
                             Judgement::Unknown(_) => continue,
                             Judgement::Allowed => true,
-                            Judgement::Denied(_) => false,
+                            Judgement::Gated | Judgement::Denied(_) => false,
                         };
                         let context = || format!("{name}: {other}\n{record:#?}\n{personal:#?}\n{real:#?}");
                         match real.record.verdict {
@@ -179,7 +179,7 @@ fn what_replay_is_sure_of_is_what_the_other_policy_decides() {
 }
 
 fn is_by_rules(written: &Written) -> bool {
-    toolgate_cli::judge::is_decided_by_rules(&written.record)
+    toolgate_cli::judge::ruled(&written.record).is_some()
 }
 
 /// The policy with keys for its issuers, as the gateway of the tests has it.
@@ -209,7 +209,8 @@ fn the_same_policy_changes_nothing() {
     assert_eq!(
         summary["requests"],
         json!({
-            "total": 10, "same": 10, "would_be_denied": 0, "would_be_allowed": 0, "cannot_tell": 0, "not_applicable": 0,
+            "total": 10, "same": 10, "would_be_denied": 0, "would_be_allowed": 0, "would_be_gated": 0, "cannot_tell": 0,
+            "not_applicable": 0,
         })
     );
     assert_eq!(summary["changes"], json!([]));
@@ -324,6 +325,135 @@ fn a_batch_that_was_cut_short_is_allowed_by_nobody_who_cannot_see_it_whole() {
     assert_eq!(judged(batch(&["tools/call read_a", "tools/call write_a"], 3)), "would_be_denied");
     assert_eq!(judged(batch(&["tools/call read_a", "resources/read"], 2)), "cannot_tell");
     assert_eq!(judged(batch(&["tools/call read…[+9]", "ping"], 2)), "cannot_tell");
+}
+
+/// [`POLICY`] with somebody to ask.
+fn with_approvers(policy: &str) -> String {
+    let key = recorder::issuer::jwks()[0].to_string();
+    let section = format!(
+        "approval: {{cluster: approvals, issuer: 'https://approvals.test', page: 'https://approvals.test/approvals/', \
+         decision_keys: {{keys: [{key}]}}, approvers: [admin]}}\nrules:"
+    );
+    policy.replacen("rules:", &section, 1)
+}
+
+/// The policy whose rule for `read_a` asks people.
+fn gated(when: &str) -> String {
+    let rule = format!("    scopes: [\"a:read\"]\n    approval: {{{when}}}\n  - tools: [write_a");
+    with_approvers(&POLICY.replace("    scopes: [\"a:read\"]\n  - tools: [write_a", &rule))
+}
+
+/// What replay by `policy` says of one call of `read_a`, once the record is changed; the whole change, if there is one.
+fn judged(policy: &str, change: impl Fn(&mut Record<'static>)) -> (String, Value) {
+    let mut written = send_all(POLICY, &[Sent::new("ann", "desk", &["readers"], "read_a")], 1);
+    change(&mut written[0].record);
+    let ran = toolgate(policy, &log(&written), &["replay", "--policy", "POLICY", "--format", "json", "LOG"]);
+    assert_eq!(ran.err, "");
+    let summary = summary(&ran);
+    let counts = summary["requests"].as_object().unwrap();
+    let name = counts.iter().find(|(name, count)| *name != "total" && **count == 1).unwrap().0;
+    assert_eq!(ran.code == Exit::Defects, name.starts_with("would"));
+    (name.clone(), summary["changes"][0].clone())
+}
+
+fn approved(record: &mut Record<'static>) {
+    let status = ApprovalStatus::Approved;
+    record.approval = Some(Approval { id: Some("Zk3vT1pWQ0m8nYl5cR7uXA".into()), status, ..Approval::default() });
+}
+
+fn denied(record: &mut Record<'static>, reason: &'static str) {
+    (record.verdict, record.reason) = (Verdict::Deny, reason.into());
+}
+
+#[test]
+fn what_people_were_asked_about_they_are_asked_about_again() {
+    let gated = gated("");
+    assert_eq!(judged(&gated, approved).0, "same");
+    for reason in toolgate::approval::Reason::ALL {
+        let (outcome, change) = judged(&gated, |record| denied(record, reason.code()));
+        if matches!(reason.code(), "approval_unavailable" | "approval_in_batch") {
+            assert_eq!((outcome.as_str(), &change["now"]["gated"]), ("would_be_gated", &json!(true)), "{reason:?}");
+        } else {
+            assert_eq!(outcome, "same", "{reason:?}");
+        }
+    }
+    let awaited = |record: &mut Record<'static>| {
+        (record.verdict, record.reason) = (Verdict::None, "approval_awaited".into());
+    };
+    assert_eq!(judged(&gated, awaited).0, "same");
+    assert_eq!(judged(POLICY, awaited).0, "would_be_allowed");
+    let ended = |record: &mut Record<'static>| (record.verdict, record.reason) = (Verdict::None, "ended_early".into());
+    assert_eq!(judged(&gated, ended).0, "not_applicable");
+}
+
+#[test]
+fn where_people_are_asked_now_or_were_then_is_a_change() {
+    let (outcome, change) = judged(&gated(""), |_| {});
+    assert_eq!(outcome, "would_be_gated");
+    let now = json!({"allowed": false, "gated": true, "reason": "approval_pending"});
+    assert_eq!((&change["was"], &change["now"]), (&json!({"allowed": true, "reason": "permitted"}), &now));
+
+    let (outcome, change) = judged(POLICY, approved);
+    assert_eq!(outcome, "would_be_allowed");
+    let was = json!({"allowed": true, "gated": true, "reason": "permitted"});
+    assert_eq!((&change["was"], &change["now"]), (&was, &json!({"allowed": true, "reason": "permitted"})));
+
+    // Without anybody who can be asked, it is a denial.
+    let nobody = POLICY.replace(
+        "    scopes: [\"a:read\"]\n  - tools: [write_a",
+        "    scopes: [\"a:read\"]\n    approval: {}\n  - tools: [write_a",
+    );
+    let (outcome, change) = judged(&nobody, approved);
+    assert_eq!((outcome.as_str(), &change["now"]["reason"]), ("would_be_denied", &json!("approval_unavailable")));
+    assert_eq!(judged(&nobody, |record| denied(record, "approval_rejected")).0, "same");
+    assert_eq!(judged(&nobody, |record| denied(record, "approval_unavailable")).0, "same");
+}
+
+#[test]
+fn agents_and_risks_gate_calls_too() {
+    let agent = POLICY.replace("except: [\"c:admin\"]\n", "except: [\"c:admin\"]\n    approval: {scopes: [\"a:*\"]}\n");
+    assert_eq!(judged(&with_approvers(&agent), approved).0, "same");
+    let risk = with_approvers(POLICY).replace("approvers: [admin]}", "approvers: [admin], risk: {low: {}}}");
+    assert_eq!(judged(&risk, approved).0, "same");
+    let other = with_approvers(POLICY).replace("approvers: [admin]}", "approvers: [admin], risk: {high: {}}}");
+    assert_eq!(judged(&other, |_| {}).0, "same");
+}
+
+#[test]
+fn of_a_gate_that_looks_at_arguments_nobody_can_tell() {
+    assert_eq!(judged(&gated("when: \"has(arguments.x)\""), approved).0, "cannot_tell");
+    assert_eq!(judged(&gated("when: \"has(arguments.x)\""), |_| {}).0, "cannot_tell");
+    assert_eq!(judged(&gated("when: \"subject == 'ann'\""), approved).0, "same");
+    assert_eq!(judged(&gated("when: \"subject == 'bob'\""), |_| {}).0, "same");
+}
+
+#[test]
+fn nothing_waits_in_a_batch() {
+    let in_batch = |record: &mut Record<'static>| {
+        let calls = vec!["tools/call read_a".into(), "ping".into()];
+        record.batch = Some(toolgate::audit::record::Batch { calls, size: 2 });
+    };
+    let (outcome, change) = judged(&gated(""), in_batch);
+    assert_eq!((outcome.as_str(), &change["now"]["reason"]), ("would_be_denied", &json!("approval_in_batch")));
+    let denied = |record: &mut Record<'static>| {
+        in_batch(record);
+        denied(record, "approval_in_batch");
+    };
+    assert_eq!(judged(&gated(""), denied).0, "same");
+}
+
+#[test]
+fn approvals_are_told_in_words() {
+    let written = send_all(POLICY, &[Sent::new("ann", "desk", &["readers"], "read_a")], 1);
+    let text = |policy: &str, written: &[Written]| {
+        toolgate(policy, &log(written), &["replay", "--policy", "POLICY", "LOG"]).out
+    };
+    let now = text(&gated(""), &written);
+    assert!(now.contains("read_a: allowed -> needs an approval") && now.contains("1  would need an approval"), "{now}");
+    let mut then = written;
+    approved(&mut then[0].record);
+    let then = text(POLICY, &then);
+    assert!(then.contains("read_a: allowed after an approval -> allowed"), "{then}");
 }
 
 #[test]

@@ -30,6 +30,6 @@ pub use decision::{
     Approver, Consumption, DecisionError, Ended, Expected, Grant, Trust, Verdict, verify_grant, verify_verdict,
 };
 pub use id::{ApprovalId, Nonce};
-pub use params::{Round, without_own_fields};
+pub use params::{Round, canonical_params, without_own_fields};
 pub use reason::Reason;
 pub use wrap::{InputRequired, WrapError};

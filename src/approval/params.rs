@@ -53,6 +53,14 @@ impl Canonical {
     }
 }
 
+/// What of a message's `params` an approval is for, as JSON: `null` where there are none.
+///
+/// # Errors
+/// When the parameters could be read in two ways, nest too deeply, or are no object.
+pub fn canonical_params(body: &[u8], round: Round) -> Result<String, Unreadable> {
+    Canonical::params_of(body, round).map(|Canonical(params)| params)
+}
+
 /// A member of an object that is being written.
 struct Written {
     name: String,

@@ -8,7 +8,8 @@ use super::approval::{ApprovalPolicy, GateDefaults, approval_policy};
 use super::audit::{AuditPolicy, audit_policy};
 use super::check::{each, known_scope};
 use super::document::{
-    AuthorizationForwarding, PolicyDocument, ProtocolDocument, Refusals, Risk, ScopeDocument, ServerRequest,
+    ApprovalDocument, AuthorizationForwarding, PolicyDocument, ProtocolDocument, Refusals, Risk, ScopeDocument,
+    ServerRequest,
 };
 use super::issuers::issuers;
 use super::parties::{Parties, directory};
@@ -122,9 +123,7 @@ impl CompiledPolicy {
         let uri = ResourceUri::parse(&resource.uri).map_err(|problem| {
             ConfigError::new("resource.uri", problem, "write the URL of the MCP endpoint as clients use it")
         })?;
-        let implied: BTreeMap<String, Vec<String>> =
-            scopes.iter().map(|(name, scope)| (name.clone(), scope.implies.clone())).collect();
-        let catalogue = scope_catalogue(&implied)?;
+        let catalogue = scope_catalogue(&scopes)?;
         let initial_scopes = initial_scopes(resource.initial_scopes, &scopes, &catalogue)?;
         each("refused_scopes", &refused_scopes, |path, name| refused_scope(&catalogue, path, name))?;
         let (issuers, key_sources) = issuers(authentication.jwt, &uri)?;
@@ -137,10 +136,8 @@ impl CompiledPolicy {
         let rules = rule_set(rules, catalogue, &risks, &gates, longest)?;
         let sessions = session_keys(sessions, variables)?;
         let audit = audit_policy(audit, &uri, &rules, variables)?;
-        let approval = approval.map(|document| approval_policy(document, variables)).transpose()?;
-        if approval.is_some() {
-            needs_of_approvals(&sessions, audit.as_ref())?;
-        }
+        let approval =
+            approval.map(|document| approvals(document, &sessions, audit.as_ref(), variables)).transpose()?;
         Ok(Self {
             metadata_url: uri.metadata_url(),
             metadata: metadata(&uri, &issuers, &initial_scopes, resource.name.as_deref()),
@@ -166,15 +163,21 @@ impl CompiledPolicy {
     }
 }
 
-/// What a call waits for is kept by the client, under a seal, and an approval that nobody can look up was worth nothing.
-fn needs_of_approvals(sessions: &SessionKeys, audit: Option<&AuditPolicy>) -> Result<(), ConfigError> {
+/// Who is asked for approvals. What a call waits for is kept by its client, under a seal; and an approval that nobody can
+/// look up was worth nothing.
+fn approvals(
+    document: ApprovalDocument,
+    sessions: &SessionKeys,
+    audit: Option<&AuditPolicy>,
+    variables: &Variables<'_>,
+) -> Result<ApprovalPolicy, ConfigError> {
     if sessions.is_empty() {
         return Err(keys::unset("approval", "TOOLGATE_SESSION_KEY"));
     }
     if audit.is_none() {
         return Err(ConfigError::new("audit.records", "is `off`, and approvals need records", "leave it out"));
     }
-    Ok(())
+    approval_policy(document, variables)
 }
 
 fn metadata(uri: &ResourceUri, issuers: &[TrustedIssuer], scopes: &[String], name: Option<&str>) -> Value {
@@ -232,7 +235,9 @@ fn hexadecimal(hash: &[u8]) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn scope_catalogue(implied: &BTreeMap<String, Vec<String>>) -> Result<ScopeCatalogue, ConfigError> {
+fn scope_catalogue(scopes: &BTreeMap<String, ScopeDocument>) -> Result<ScopeCatalogue, ConfigError> {
+    let implied: BTreeMap<String, Vec<String>> =
+        scopes.iter().map(|(name, scope)| (name.clone(), scope.implies.clone())).collect();
     if implied.len() > limits::MAX_SCOPES {
         return Err(ConfigError::new(
             "scopes",
@@ -240,8 +245,8 @@ fn scope_catalogue(implied: &BTreeMap<String, Vec<String>>) -> Result<ScopeCatal
             "split the policy by resource",
         ));
     }
-    let catalogue = ScopeCatalogue::new(implied);
-    for (name, implies) in implied {
+    let catalogue = ScopeCatalogue::new(&implied);
+    for (name, implies) in &implied {
         let path = format!("scopes.{name}");
         if !is_scope_token(name) {
             return Err(ConfigError::new(

@@ -151,6 +151,7 @@ impl Exchange {
 
     /// Takes in what happened; appends to `commands` what is to be done, in that order, and says whether the message
     /// at hand may move on.
+    #[expect(clippy::too_many_lines, reason = "one table of phases and events")]
     pub fn handle(
         &mut self,
         event: Event<'_>,

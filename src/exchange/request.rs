@@ -18,8 +18,8 @@ use crate::config::CompiledPolicy;
 use crate::http::HeaderList;
 use crate::identity::{Peer, Principal};
 use crate::limits;
-use crate::mcp::{Body, Call, McpHeaders, call_arguments, classify};
-use crate::policy::{AccessRequest, Decision, Effort, Permit, Subject, decide, visibility};
+use crate::mcp::{Body, Call, McpHeaders, RequestId, Target, call_arguments, classify};
+use crate::policy::{AccessRequest, Decision, Denial, Duties, Effort, Permit, Subject, decide, prospect, visibility};
 
 pub(super) fn on_headers(
     account: &mut Account,
@@ -170,17 +170,7 @@ fn judge(
     if head.endpoint == Endpoint::Permissions {
         return Err(permissions(account, policy, surroundings.subject(&principal, &head.peer)));
     }
-    let calls = match head.method {
-        HttpMethod::Post => {
-            let body = Body::parse(bytes).map_err(|error| answer::unreadable(&error))?;
-            classify(body, &head.mcp, &policy.revisions).map_err(|error| answer::Answer::from(error.into_reply()))?
-        }
-        HttpMethod::Get | HttpMethod::Delete if !bytes.is_empty() => {
-            return Err(answer::bad_request(400, "This request must not have a body", "unexpected_body"));
-        }
-        // A stream of an earlier session, or its end: nothing that a rule could name.
-        HttpMethod::Get | HttpMethod::Delete => Vec::new(),
-    };
+    let calls = calls_of(head, bytes, policy)?;
     let subject = surroundings.subject(&principal, &head.peer);
     // Read at most once, whatever number of calls and conditions looks at them.
     let all_arguments = OnceCell::new();
@@ -211,19 +201,7 @@ fn judge(
         }
         Decision::Deny { call, denial } => {
             account.note_calls(&calls, Some(call), &arguments, policy);
-            account.note_denial(&denial);
-            let call = calls.get(call);
-            // A token that was cut off is told so whatever it asks for: its client must get another one.
-            if policy.conceals
-                && !denial.is_token_revoked()
-                && let Some(call) = call
-                && visibility(&policy.rules, &policy.directory, subject, &Effort::default(), &call.target).is_none()
-                && let Some(answer) = answer::unknown(call, &denial)
-            {
-                return Err(answer);
-            }
-            let granted: Vec<&str> = principal.token().scopes().collect();
-            return Err(answer::denied(policy, account.id, &denial, &granted, call.and_then(|call| call.id)));
+            return Err(denied(account, policy, subject, calls.get(call), &denial));
         }
     };
     if approved.is_none() {
@@ -242,6 +220,67 @@ fn judge(
     let session = session::expected(session, &head.mcp, &calls, &principal, policy);
     let (asked, principal) = (Asked::of(&calls), Rc::clone(&principal));
     Ok(Judgement::Pass(Box::new(Judged { permit, principal, asked, edits, session, body, continues: approved })))
+}
+
+/// What a request asks for.
+fn calls_of<'a>(head: &Head, bytes: &'a [u8], policy: &CompiledPolicy) -> Result<Vec<Call<'a>>, answer::Answer> {
+    match head.method {
+        HttpMethod::Post => {
+            let body = Body::parse(bytes).map_err(|error| answer::unreadable(&error))?;
+            classify(body, &head.mcp, &policy.revisions).map_err(|error| answer::Answer::from(error.into_reply()))
+        }
+        HttpMethod::Get | HttpMethod::Delete if !bytes.is_empty() => {
+            Err(answer::bad_request(400, "This request must not have a body", "unexpected_body"))
+        }
+        // A stream of an earlier session, or its end: nothing that a rule could name.
+        HttpMethod::Get | HttpMethod::Delete => Ok(Vec::new()),
+    }
+}
+
+/// Why a call does not pass, as far as its caller may know.
+fn denied(
+    account: &mut Account,
+    policy: &CompiledPolicy,
+    subject: Subject<'_>,
+    call: Option<&Call<'_>>,
+    denial: &Denial,
+) -> answer::Answer {
+    account.note_denial(denial);
+    // A token that was cut off is told so whatever it asks for: its client must get another one.
+    if policy.conceals
+        && !denial.is_token_revoked()
+        && let Some(call) = call
+        && visibility(&policy.rules, &policy.directory, subject, &Effort::default(), &call.target).is_none()
+        && let Some(answer) = answer::unknown(call, denial)
+    {
+        return answer;
+    }
+    let granted: Vec<&str> = subject.principal.token().scopes().collect();
+    answer::denied(policy, account.id, denial, &granted, call.and_then(|call| call.id))
+}
+
+/// Whether a call that was allowed before still could be, as far as that does not depend on its arguments.
+///
+/// # Errors
+/// The answer that the caller would get for it now.
+pub(super) fn could_pass(
+    account: &mut Account,
+    head: &Head,
+    target: &Target<'_>,
+    id: Option<RequestId<'_>>,
+    surroundings: &mut Surroundings<'_>,
+) -> Result<(), answer::Answer> {
+    let principal = admit::identify(account, &head.token, surroundings)?;
+    session::open(&head.mcp, &principal, surroundings)?;
+    let (policy, subject) = (surroundings.policy, surroundings.subject(&principal, &head.peer));
+    let denial = match prospect(&policy.rules, &policy.directory, subject, &Effort::default(), target) {
+        Ok(Duties { step_up: None, .. }) => return Ok(()),
+        Ok(Duties { step_up: Some(step_up), .. }) => Denial::InsufficientAuthentication(step_up),
+        Err(denial) => denial,
+    };
+    account.note_denial(&denial);
+    let granted: Vec<&str> = principal.token().scopes().collect();
+    Err(answer::denied(policy, account.id, &denial, &granted, id))
 }
 
 /// What the caller may do. Whoever holds a token that was cut off learns nothing with it.

@@ -84,6 +84,20 @@ pub enum Target<'a> {
     Task,
 }
 
+impl Target<'_> {
+    /// The same, for longer than the message is there.
+    pub fn kept(&self) -> Target<'static> {
+        let text = |text: &str| Cow::Owned(text.to_owned());
+        match self {
+            Self::Protocol => Target::Protocol,
+            Self::Tool(name) => Target::Tool(text(name)),
+            Self::Prompt(name) => Target::Prompt(text(name)),
+            Self::Resources(uris) => Target::Resources(uris.iter().map(|uri| text(uri)).collect()),
+            Self::Task => Target::Task,
+        }
+    }
+}
+
 /// Says what the messages of `body` ask for.
 ///
 /// # Errors

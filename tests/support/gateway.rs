@@ -54,7 +54,7 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     match name {
         "TOOLGATE_SESSION_KEY" => Some("QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=".to_owned()),
         "TOOLGATE_AUDIT_KEY" => Some("Q0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0M=".to_owned()),
-        "TOOLGATE_APPROVAL_TOKEN" => Some("RERERERERERERERERERERERERERERERERERERERERA=".to_owned()),
+        "TOOLGATE_APPROVAL_TOKEN" => Some("REREREREREREREREREREREREREREREREREREREREREQ=".to_owned()),
         "NEXT_KEY" => Some("QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI".to_owned()),
         _ => None,
     }

@@ -89,7 +89,8 @@ fn write_counts(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         ("Denied", report.denied),
         ("Not decided by rules", requests.not_applicable),
         ("Allowed, and this policy would deny it", requests.would_be_denied),
-        ("Denied, and this policy would allow it", requests.would_be_allowed),
+        ("Denied or in need of an approval, and this policy would allow it", requests.would_be_allowed),
+        ("Decided without people, and this policy would want an approval", requests.would_be_gated),
         ("This policy cannot be asked again: the record does not say enough", requests.cannot_tell),
     ] {
         writeln!(out, "<tr><th scope=\"row\">{label}</th><td class=\"n\">{count}</td></tr>")?;

@@ -23,7 +23,7 @@ use tempfile::NamedTempFile;
 use toolgate::audit::record::{Personal, Record, Verdict};
 
 use crate::host::{Exit, Failure, Host};
-use crate::judge::{Judge, is_decided_by_rules};
+use crate::judge::{Judge, ruled};
 use crate::log::{self, Log, PersonalPart, Source};
 use crate::period::{Period, PeriodArguments};
 use crate::policy_file::PolicyFile;
@@ -158,7 +158,7 @@ fn report(policy: &PolicyFile, records: &Records, host: &mut Host<'_>) -> Result
 fn verify(judge: &Judge<'_>, smaller: &PolicyFile, records: &Records, proposal: &mut Proposal) -> Result<(), Failure> {
     let other = Judge::new(&smaller.compiled);
     records.visit(|record, personal| {
-        if record.verdict == Verdict::Allow && is_decided_by_rules(record) {
+        if record.verdict == Verdict::Allow && ruled(record).is_some() {
             let is_same = judge.judge(record, personal) == other.judge(record, personal);
             let counter = if is_same { &mut proposal.verified } else { &mut proposal.contradicted };
             *counter = counter.saturating_add(1);

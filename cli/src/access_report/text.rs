@@ -15,12 +15,12 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{:>10}  allowed\n{:>10}  denied", report.allowed, report.denied)?;
     let requests = report.requests;
     writeln!(out, "{:>10}  not decided by rules", requests.not_applicable)?;
-    if requests.would_be_denied > 0 || requests.would_be_allowed > 0 {
+    if requests.would_be_denied > 0 || requests.would_be_allowed > 0 || requests.would_be_gated > 0 {
         writeln!(
             out,
-            "\nOther policies decided a part of it: this one would deny {} of the allowed requests, and allow {} of the \
-             denied ones.",
-            requests.would_be_denied, requests.would_be_allowed
+            "\nOther policies decided a part of it: this one would deny {} of the allowed requests, allow {} of those that \
+             were denied or needed an approval, and want an approval of {} others.",
+            requests.would_be_denied, requests.would_be_allowed, requests.would_be_gated
         )?;
     }
     report.parties.iter().try_for_each(|party| write_party(party, out))?;

@@ -7,7 +7,7 @@ use toolgate::audit::record::{Kind, Personal, Record, Verdict};
 
 use super::model::{PartyKind, Retry, RetryGroup, RuleTarget, Step, Timeline, Use};
 use super::rights::{PartyKey, Rules};
-use crate::judge::{Caller, Judge, Recalled, Unknown, What, instant, is_decided_by_rules, recall};
+use crate::judge::{Caller, Judge, Recalled, Unknown, What, instant, is_waiting, recall, ruled};
 use crate::replay::{Counts, Outcome, Span};
 use crate::text::timestamp;
 
@@ -73,7 +73,9 @@ impl Usage {
         Span::widen(&mut self.span, &record.started);
         let outcome = Outcome::of(judge, record, personal).unwrap_or(Outcome::NotApplicable);
         self.requests.add(&outcome);
-        let Some(recalled) = recall(record, personal).filter(|_| is_decided_by_rules(record)) else { return };
+        // A call that waits for people is neither: it comes again.
+        let is_decided = ruled(record).is_some() && !is_waiting(record);
+        let Some(recalled) = recall(record, personal).filter(|_| is_decided) else { return };
         let is_allowed = record.verdict == Verdict::Allow;
         increment(if is_allowed { &mut self.allowed } else { &mut self.denied });
         let hour = instant(&record.started).map_or(0, |at| at.get() / HOUR);

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use toolgate::audit::record::{Record, Verdict};
 
 use super::when::When;
-use super::{person_of, target_of, unverified_of};
+use super::{approvers_of, person_of, target_of, unverified_of};
 use crate::log::PersonalPart;
 
 /// What a record must be to be shown; all of it.
@@ -29,6 +29,12 @@ pub(super) struct Filters {
     /// Reason code.
     #[arg(long)]
     reason: Option<String>,
+    /// Id of the approval.
+    #[arg(long)]
+    approval: Option<String>,
+    /// Subject or pseudonym of somebody who decided about it.
+    #[arg(long)]
+    approver: Option<String>,
     /// Not before this time: RFC 3339, or how long ago as 2h or 3d.
     #[arg(long, value_name = "TIME")]
     since: Option<When>,
@@ -76,7 +82,8 @@ impl Filters {
 
 impl Filter<'_> {
     pub(super) fn takes(&self, record: &Record<'_>, personal: Option<&PersonalPart<'_>>) -> bool {
-        let Filters { person, client, agent, tool, verdict, reason, since: _, until: _, chain } = self.filters;
+        let Filters { person, client, agent, tool, verdict, reason, approval, approver, .. } = self.filters;
+        let chain = &self.filters.chain;
         let caller = record.caller.as_ref();
         let is_person = |wanted: &String| {
             person_of(personal).as_ref() == Some(wanted) || unverified_of(personal).as_ref() == Some(wanted)
@@ -87,6 +94,8 @@ impl Filter<'_> {
             && is(tool.as_deref(), || target_of(record))
             && verdict.is_none_or(|wanted| record.verdict == wanted.into())
             && is(reason.as_deref(), || Some(&record.reason))
+            && is(approval.as_deref(), || record.approval.as_ref()?.id.as_deref())
+            && approver.as_ref().is_none_or(|wanted| approvers_of(personal).contains(wanted))
             && is(chain.as_deref(), || record.chain.as_ref().map(|link| &*link.id))
             && self.since.as_deref().is_none_or(|since| *record.at >= *since)
             && self.until.as_deref().is_none_or(|until| *record.at <= *until)

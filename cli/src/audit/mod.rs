@@ -136,6 +136,14 @@ fn person_of(personal: Option<&PersonalPart<'_>>) -> Option<String> {
     }
 }
 
+/// Those who decided about it, as far as it says.
+fn approvers_of(personal: Option<&PersonalPart<'_>>) -> Vec<String> {
+    let Some(PersonalPart::Kept(personal)) = personal else { return Vec::new() };
+    let known =
+        personal.approvers.iter().filter_map(|approver| approver.subject.as_ref().or(approver.pseudonym.as_ref()));
+    known.map(|known| known.clone().into_owned()).collect()
+}
+
 /// The one who claims to be somebody in a token that was refused.
 fn unverified_of(personal: Option<&PersonalPart<'_>>) -> Option<String> {
     match personal? {

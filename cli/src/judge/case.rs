@@ -12,6 +12,15 @@ use toolgate::policy::{AccessRequest, Approval, Decision, Denial, Duties, Effort
 use super::variants::Variants;
 use super::{Asked, Caller, Unknown};
 
+/// What becomes of a call that is not denied.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Passage {
+    /// It passes.
+    Free,
+    /// It passes once people have approved it.
+    Gated,
+}
+
 /// The unknowns that are against the caller; all others are in its favour.
 type Against = BTreeSet<Unknown>;
 
@@ -56,8 +65,9 @@ impl<'a> Case<'a> {
     ///
     /// # Errors
     /// Why it is denied whatever is not known.
-    pub(super) fn at_best(&self) -> Result<(), Denial> {
+    pub(super) fn at_best(&self) -> Result<Passage, Denial> {
         let nothing = Against::new();
+        let mut passage = Passage::Free;
         if self.asked.has_arguments {
             // A condition can deny whatever the arguments are.
             let mut hidden = self.hidden();
@@ -65,17 +75,17 @@ impl<'a> Case<'a> {
             let rules = self.variants.get(&hidden, &nothing);
             let bearer = Bearer::new(self, &nothing);
             let directory = &self.policy.directory;
-            prospect(&rules, directory, bearer.subject(self), &Effort::default(), &self.asked.target())
-                .and_then(open_duty)?;
+            passage = prospect(&rules, directory, bearer.subject(self), &Effort::default(), &self.asked.target())
+                .and_then(|duties| open_duty(duties, rules.has_approvers))?;
         }
-        self.decide(&nothing)
+        Ok(self.decide(&nothing)?.max(passage))
     }
 
     /// The decision with these unknowns against the caller.
     ///
     /// # Errors
     /// Why it is denied.
-    pub(super) fn decide(&self, against: &Against) -> Result<(), Denial> {
+    pub(super) fn decide(&self, against: &Against) -> Result<Passage, Denial> {
         let rules = self.variants.get(&self.hidden(), against);
         let bearer = Bearer::new(self, against);
         // The decision looks at the target only.
@@ -90,8 +100,8 @@ impl<'a> Case<'a> {
         };
         let request = AccessRequest { subject: bearer.subject(self), calls: &[call], arguments: &|_| None };
         match decide(&rules, &self.policy.directory, request) {
-            Decision::Permit(_) => Ok(()),
-            Decision::Oblige(_) => Err(Denial::ApprovalUnavailable),
+            Decision::Permit(_) => Ok(Passage::Free),
+            Decision::Oblige(_) => Ok(Passage::Gated),
             Decision::Deny { denial, .. } => Err(denial),
         }
     }
@@ -125,12 +135,13 @@ impl<'a> Case<'a> {
     }
 }
 
-/// A duty that is open whatever the arguments are denies.
-fn open_duty(duties: Duties) -> Result<(), Denial> {
+/// What comes of the duties that are open whatever the arguments are. An approval can be got where somebody can be asked.
+fn open_duty(duties: Duties, has_approvers: bool) -> Result<Passage, Denial> {
     match duties {
         Duties { step_up: Some(step_up), .. } => Err(Denial::InsufficientAuthentication(step_up)),
+        Duties { approval: Approval::Required, .. } if has_approvers => Ok(Passage::Gated),
         Duties { approval: Approval::Required, .. } => Err(Denial::ApprovalUnavailable),
-        Duties { approval: Approval::None | Approval::Possible, .. } => Ok(()),
+        Duties { approval: Approval::None | Approval::Possible, .. } => Ok(Passage::Free),
     }
 }
 

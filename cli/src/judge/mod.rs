@@ -23,8 +23,8 @@ use toolgate::identity::{Failure, Principal};
 use toolgate::jwt::TokenError;
 use toolgate::policy::Denial;
 
-use case::Case;
-pub use recall::{Asked, Caller, Recalled, What, instant, is_decided_by_rules, recall};
+use case::{Case, Passage};
+pub use recall::{Asked, Caller, Recalled, Ruled, What, instant, is_waiting, recall, ruled};
 pub use unknown::Unknown;
 use variants::Variants;
 
@@ -33,6 +33,8 @@ use variants::Variants;
 pub enum Judgement {
     /// It allows the request, whatever the record does not say.
     Allowed,
+    /// It allows the request once people have approved it, whatever the record does not say.
+    Gated,
     /// It denies the request, whatever the record does not say.
     Denied(Refusal),
     /// That depends on these.
@@ -88,15 +90,24 @@ impl<'p> Judge<'p> {
         if recalled.caller.scopes.is_none() && !self.policy.refused_scopes.is_empty() {
             unknown.insert(Unknown::Scopes);
         }
+        let mut is_gated = false;
         for asked in &recalled.asked {
             match self.judge_one(&recalled.caller, asked) {
                 Judgement::Allowed => {}
+                Judgement::Gated if recalled.is_batch => {
+                    return Some(Judgement::Denied(Denial::ApprovalInBatch.into()));
+                }
+                Judgement::Gated => is_gated = true,
                 // No message of a request passes if one does not.
                 denied @ Judgement::Denied(_) => return Some(denied),
                 Judgement::Unknown(causes) => unknown.extend(causes),
             }
         }
-        Some(if unknown.is_empty() { Judgement::Allowed } else { Judgement::Unknown(unknown) })
+        Some(match (unknown.is_empty(), is_gated) {
+            (false, _) => Judgement::Unknown(unknown),
+            (true, true) => Judgement::Gated,
+            (true, false) => Judgement::Allowed,
+        })
     }
 
     /// The caller under this policy, or as much of it as is known.
@@ -127,8 +138,11 @@ impl<'p> Judge<'p> {
     fn judge_one(&self, caller: &Caller, asked: &Asked) -> Judgement {
         let case = Case { policy: self.policy, variants: &self.variants, caller, asked };
         let suspects = case.suspects();
-        if case.decide(&suspects).is_ok() {
-            return Judgement::Allowed;
+        let (worst, best) = (case.decide(&suspects), case.at_best());
+        match (&worst, &best) {
+            (Ok(Passage::Free), _) => return Judgement::Allowed,
+            (Ok(Passage::Gated), Ok(Passage::Gated)) => return Judgement::Gated,
+            (Ok(Passage::Gated), Ok(Passage::Free) | Err(_)) | (Err(_), _) => {}
         }
         if caller.is_erased {
             return Judgement::Unknown(BTreeSet::from([Unknown::Erased]));
@@ -137,10 +151,11 @@ impl<'p> Judge<'p> {
             // With more roles a person has more scopes, never less.
             return Judgement::Unknown(BTreeSet::from([Unknown::Altered]));
         }
-        if let Err(denial) = case.at_best() {
-            return Judgement::Denied(denial.into());
-        }
-        let matters = |suspect: &Unknown| case.decide(&BTreeSet::from([*suspect])).is_err();
+        let best = match best {
+            Ok(best) => best,
+            Err(denial) => return Judgement::Denied(denial.into()),
+        };
+        let matters = |suspect: &Unknown| case.decide(&BTreeSet::from([*suspect])) != Ok(best);
         let causes: BTreeSet<Unknown> = suspects.iter().copied().filter(matters).collect();
         // If each alone does no harm, they do so together.
         Judgement::Unknown(if causes.is_empty() { suspects } else { causes })

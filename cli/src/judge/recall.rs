@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use toolgate::audit::record::{Batch, Kind, Personal, Record, Verdict};
+use toolgate::approval::Reason;
+use toolgate::audit::record::{ApprovalStatus, Batch, Kind, Personal, Record, Verdict};
 use toolgate::identity::Peer;
 use toolgate::jwt::Attributes;
 use toolgate::mcp::{Method, Revision, Target};
@@ -20,9 +21,13 @@ const TASKS: &str = "tasks/";
 /// The reason of requests with a token that is on a list of revocations.
 pub(super) const TOKEN_REVOKED: &str = "token_revoked";
 
+/// The reason of requests that ended while people were asked.
+const AWAITED: &str = "approval_awaited";
+
 /// The reasons of requests that the decision function denied. All others were refused before, or after, it was asked.
-const REASONS_OF_DENIALS: [&str; 11] = [
+const REASONS_OF_DENIALS: [&str; 12] = [
     "ambiguous_uri",
+    "approval_in_batch",
     "approval_unavailable",
     "condition",
     "insufficient_scope",
@@ -35,14 +40,37 @@ const REASONS_OF_DENIALS: [&str; 11] = [
     TOKEN_REVOKED,
 ];
 
-/// Whether rules allowed or denied the request of a record.
-pub fn is_decided_by_rules(record: &Record<'_>) -> bool {
-    let is_by_rules = match record.verdict {
-        Verdict::Allow => true,
-        Verdict::Deny => REASONS_OF_DENIALS.contains(&&*record.reason),
-        Verdict::None | Verdict::Serve => false,
-    };
-    record.kind == Kind::Request && record.caller.is_some() && is_by_rules
+/// What rules said to a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ruled {
+    /// It may pass.
+    Allowed,
+    /// It may pass once people have approved it; whether it did is in the record's verdict.
+    Gated,
+    /// It may not pass.
+    Denied,
+}
+
+/// What rules said to the request of a record; `None` if they were not asked.
+pub fn ruled(record: &Record<'_>) -> Option<Ruled> {
+    if record.kind != Kind::Request || record.caller.is_none() {
+        return None;
+    }
+    let is_approved = record.approval.as_ref().is_some_and(|approval| approval.status == ApprovalStatus::Approved);
+    match record.verdict {
+        Verdict::Allow if is_approved => Some(Ruled::Gated),
+        Verdict::Allow => Some(Ruled::Allowed),
+        Verdict::Deny if REASONS_OF_DENIALS.contains(&&*record.reason) => Some(Ruled::Denied),
+        // What came of an approval is asked for only where nothing else is in the way.
+        Verdict::Deny => Reason::ALL.iter().any(|reason| reason.code() == record.reason).then_some(Ruled::Gated),
+        Verdict::None => (record.reason == AWAITED).then_some(Ruled::Gated),
+        Verdict::Serve => None,
+    }
+}
+
+/// Whether people have yet to decide about the request of a record: whoever made it comes again.
+pub fn is_waiting(record: &Record<'_>) -> bool {
+    record.reason == AWAITED || record.reason == Reason::Pending.code()
 }
 
 /// A request as its record tells it.
@@ -54,6 +82,8 @@ pub struct Recalled {
     pub asked: Vec<Asked>,
     /// What the record does not say, so that no policy could decide.
     pub unknown: BTreeSet<Unknown>,
+    /// Whether it was a batch of several, in which nothing can wait for people.
+    pub is_batch: bool,
     /// Whether `asked` is all that was asked for, by its real names.
     pub is_asked_known: bool,
     /// The protocol revision.
@@ -185,6 +215,7 @@ pub fn recall(record: &Record<'_>, personal: Option<&Personal<'_>>) -> Option<Re
         caller,
         asked,
         unknown,
+        is_batch: record.batch.as_ref().is_some_and(|batch| batch.size > 1),
         is_asked_known,
         revision: record.revision.as_deref().and_then(Revision::parse),
         request_bytes: record.http.as_ref().map_or(0, |http| http.request_bytes),

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+use toolgate::approval::Reason;
 use toolgate::audit::record::{Kind, Personal, Record, Verdict};
 use toolgate::identity::{Failure, Why};
 
-use crate::judge::{Judge, Judgement, Refusal, Unknown, is_decided_by_rules};
+use crate::judge::{Judge, Judgement, Refusal, Ruled, Unknown, ruled};
 
 /// Groups of changes that are kept apart; names of tools are up to clients, so there could be any number.
 pub const MAX_GROUPS: usize = 10_000;
@@ -18,8 +19,10 @@ pub enum Outcome {
     Same,
     /// It was allowed, and would be denied.
     WouldBeDenied(Refusal),
-    /// It was denied, and would be allowed.
+    /// It was denied, or needed an approval, and would be allowed as it is.
     WouldBeAllowed,
+    /// It was allowed or denied without anybody having been asked, and would need an approval.
+    WouldBeGated,
     /// The verdict depends on what the record does not say.
     CannotTell(BTreeSet<Unknown>),
     /// Nothing that rules decide.
@@ -32,16 +35,15 @@ impl Outcome {
         if record.kind != Kind::Request {
             return None;
         }
-        if !is_decided_by_rules(record) {
-            return Some(Self::NotApplicable);
-        }
-        let was_allowed = record.verdict == Verdict::Allow;
-        Some(match judge.judge(record, personal) {
-            None => Self::NotApplicable,
-            Some(Judgement::Unknown(unknown)) => Self::CannotTell(unknown),
-            Some(Judgement::Allowed) if !was_allowed => Self::WouldBeAllowed,
-            Some(Judgement::Denied(refusal)) if was_allowed => Self::WouldBeDenied(refusal),
-            Some(Judgement::Allowed | Judgement::Denied(_)) => Self::Same,
+        let Some(was) = ruled(record) else { return Some(Self::NotApplicable) };
+        Some(match (was, judge.judge(record, personal)) {
+            (_, None) => Self::NotApplicable,
+            (_, Some(Judgement::Unknown(unknown))) => Self::CannotTell(unknown),
+            (Ruled::Allowed, Some(Judgement::Allowed)) | (Ruled::Gated, Some(Judgement::Gated)) => Self::Same,
+            (Ruled::Gated | Ruled::Denied, Some(Judgement::Allowed)) => Self::WouldBeAllowed,
+            (Ruled::Allowed | Ruled::Denied, Some(Judgement::Gated)) => Self::WouldBeGated,
+            (_, Some(Judgement::Denied(refusal))) if record.verdict == Verdict::Allow => Self::WouldBeDenied(refusal),
+            (_, Some(Judgement::Denied(_))) => Self::Same,
         })
     }
 }
@@ -99,8 +101,10 @@ pub struct Counts {
     pub same: u64,
     /// Allowed then, denied now.
     pub would_be_denied: u64,
-    /// Denied then, allowed now.
+    /// Denied then, or only let through after an approval, allowed as it is now.
     pub would_be_allowed: u64,
+    /// Allowed or denied then, and now people would have to approve it.
+    pub would_be_gated: u64,
     /// The record does not say enough.
     pub cannot_tell: u64,
     /// Not decided by rules: no caller, no message, or answered by the gateway itself.
@@ -115,6 +119,7 @@ impl Counts {
             Outcome::Same => &mut self.same,
             Outcome::WouldBeDenied(_) => &mut self.would_be_denied,
             Outcome::WouldBeAllowed => &mut self.would_be_allowed,
+            Outcome::WouldBeGated => &mut self.would_be_gated,
             Outcome::CannotTell(_) => &mut self.cannot_tell,
             Outcome::NotApplicable => &mut self.not_applicable,
         });
@@ -161,6 +166,9 @@ pub struct Group {
 pub struct Ruling {
     /// Whether the request passes.
     pub allowed: bool,
+    /// Whether people must approve it, or had to.
+    #[serde(skip_serializing_if = "is_false")]
+    pub gated: bool,
     /// Stable reason code.
     pub reason: String,
     /// The sides that do not allow it.
@@ -224,7 +232,10 @@ impl<'p> Replay<'p> {
                 count(self.summary.not_applicable.entry(record.reason.to_string()).or_default());
             }
             Outcome::WouldBeAllowed => {
-                self.note(record, Ruling { allowed: true, reason: "permitted".to_owned(), sides: Vec::new() });
+                self.note(record, Ruling { allowed: true, ..Ruling::because("permitted") });
+            }
+            Outcome::WouldBeGated => {
+                self.note(record, Ruling { gated: true, ..Ruling::because(Reason::Pending.code()) });
             }
             Outcome::WouldBeDenied(refusal) => {
                 self.note(record, refusal.into());
@@ -258,7 +269,8 @@ impl<'p> Replay<'p> {
 impl Summary {
     /// Whether any request would be decided otherwise.
     pub const fn is_change(&self) -> bool {
-        self.requests.would_be_denied > 0 || self.requests.would_be_allowed > 0
+        let Counts { would_be_denied, would_be_allowed, would_be_gated, .. } = self.requests;
+        would_be_denied > 0 || would_be_allowed > 0 || would_be_gated > 0
     }
 }
 
@@ -279,6 +291,11 @@ impl Group {
 }
 
 impl Ruling {
+    /// Denied for this reason.
+    fn because(reason: &str) -> Self {
+        Self { allowed: false, gated: false, reason: reason.to_owned(), sides: Vec::new() }
+    }
+
     fn of(record: &Record<'_>) -> Self {
         let side = |failed: &toolgate::audit::record::FailedSide<'_>| FailedSide {
             side: failed.side.to_string(),
@@ -287,6 +304,7 @@ impl Ruling {
         };
         Self {
             allowed: record.verdict == Verdict::Allow,
+            gated: ruled(record) == Some(Ruled::Gated),
             reason: record.reason.to_string(),
             sides: record.sides.iter().map(side).collect(),
         }
@@ -300,8 +318,13 @@ impl From<Refusal> for Ruling {
             why: why.code().to_owned(),
             scopes: if let Why::MissingScopes(scopes) = why { scopes } else { Vec::new() },
         };
-        Self { allowed: false, reason: refusal.reason.to_owned(), sides: refusal.sides.into_iter().map(side).collect() }
+        Self { sides: refusal.sides.into_iter().map(side).collect(), ..Self::because(refusal.reason) }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 const fn count(counter: &mut u64) {

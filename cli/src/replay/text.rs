@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use toolgate::approval::Reason;
+
 use super::summary::{Change, Ruling, Summary};
 use crate::judge::Unknown;
 use crate::text::printable;
@@ -23,6 +25,7 @@ pub(super) fn write(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
         ("same", counts.same),
         ("would be denied", counts.would_be_denied),
         ("would be allowed", counts.would_be_allowed),
+        ("would need an approval", counts.would_be_gated),
         ("cannot tell", counts.cannot_tell),
         ("not decided by rules", counts.not_applicable),
     ] {
@@ -79,7 +82,12 @@ fn write_change(change: &Change, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn ruling(ruling: &Ruling) -> String {
-    let mut text = if ruling.allowed { "allowed".to_owned() } else { format!("denied ({}", printable(&ruling.reason)) };
+    let mut text = match (ruling.allowed, ruling.gated) {
+        (true, false) => "allowed".to_owned(),
+        (true, true) => "allowed after an approval".to_owned(),
+        (false, true) if ruling.reason == Reason::Pending.code() => return "needs an approval".to_owned(),
+        (false, _) => format!("denied ({}", printable(&ruling.reason)),
+    };
     for side in &ruling.sides {
         let scopes = if side.scopes.is_empty() { String::new() } else { format!(" {}", side.scopes.join(" ")) };
         text.push_str(&format!("; {}: {}{}", printable(&side.side), printable(&side.why), printable(&scopes)));

@@ -57,6 +57,7 @@ impl Case<'_> {
         Ok(Application {
             creation: creation::creation(account, self, &obligation, &binding, policy),
             principal: Rc::clone(self.principal),
+            target: self.call.target.kept(),
             bytes: self.bytes.len(),
             action: self.call.retry.action,
             obligation,

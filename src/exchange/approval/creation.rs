@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::Case;
-use crate::approval::BindingDigest;
 use crate::approval::contract::{Creation, Escalate, Requester, Requirement, Shown, written};
+use crate::approval::{BindingDigest, Round, canonical_params};
 use crate::audit::clean;
 use crate::config::CompiledPolicy;
 use crate::exchange::account::Account;
@@ -51,7 +51,7 @@ pub(super) fn creation(
             method: call.method.map_or("", Method::name),
             kind,
             name: &name,
-            withheld: case.arguments.is_some_and(|all| values(all.get()) > arguments.len()),
+            withheld: pieces(case.bytes) > arguments.len(),
             arguments,
             purpose: purpose.as_deref(),
         },
@@ -81,16 +81,25 @@ fn shown(account: &Account, case: &Case<'_>, policy: &CompiledPolicy) -> BTreeMa
     shown
 }
 
-/// How many strings, numbers, booleans and `null`s there are.
-fn values(arguments: &str) -> usize {
+/// How many things a call says beside its name: strings, numbers, booleans, `null`s, and what is empty.
+fn pieces(bytes: &[u8]) -> usize {
     fn count(value: &Value) -> usize {
-        match value {
+        let parts: usize = match value {
             Value::Array(elements) => elements.iter().map(count).sum(),
             Value::Object(members) => members.values().map(count).sum(),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 1,
-        }
+        };
+        parts.max(1)
     }
-    serde_json::from_str(arguments).map_or(usize::MAX, |value| count(&value))
+    let params = canonical_params(bytes, Round::First).ok().and_then(|params| serde_json::from_str(&params).ok());
+    let Some(mut params): Option<Map<String, Value>> = params else { return usize::MAX };
+    params.retain(|name, value| match name.as_str() {
+        "name" | "uri" => !value.is_string(),
+        // No arguments and an empty object of them are the same to people.
+        "arguments" => value.as_object().is_none_or(|arguments| !arguments.is_empty()),
+        _ => true,
+    });
+    params.values().map(count).sum()
 }
 
 fn requirement(gate: &Gate) -> Requirement<'_> {

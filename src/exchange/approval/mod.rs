@@ -21,12 +21,12 @@ pub use circuit::{Circuits, HeldRequest, HeldRequests};
 use std::rc::Rc;
 
 use super::account::Account;
-use super::admit::{self, Head};
+use super::admit::Head;
 use super::answer::Answer;
 use super::approval_note::ApprovalNote;
 use super::command::{Command, Flow, ServiceCall};
 use super::event::ServiceAnswer;
-use super::{Phase, Surroundings, session};
+use super::{Phase, Surroundings, request, session};
 use crate::approval::contract::{self, Fault, State, Status};
 use crate::approval::{
     ApprovalId, BindingDigest, Consumption, DecisionError, Ended, Expected, Grant, Nonce, Reason, Round, Trust,
@@ -36,7 +36,7 @@ use crate::audit::record::ApprovalStatus;
 use crate::config::ApprovalService;
 use crate::identity::Principal;
 use crate::limits;
-use crate::mcp::{InputAction, Member};
+use crate::mcp::{InputAction, Member, Target};
 use crate::policy::ObtainApproval;
 use crate::session::ApprovalState;
 use crate::units::{Seconds, UnixSeconds};
@@ -59,6 +59,8 @@ pub(super) struct Approved {
 pub(super) struct Application {
     obligation: ObtainApproval,
     principal: Rc<Principal>,
+    /// What the call acts on.
+    target: Target<'static>,
     binding: BindingDigest,
     round: Round,
     /// What the client has kept of an earlier answer.
@@ -83,8 +85,13 @@ pub(super) struct Waiting {
     step: u8,
     nonce: Nonce,
     hold_until: UnixSeconds,
+    /// When the service was asked last, and how often it has said at once that nothing has happened.
+    asked_at: UnixSeconds,
+    hasty: u32,
     /// When the approval ends, as the service says; nothing depends on it but how long the client's state is good for.
     expires_at: UnixSeconds,
+    /// The service did not let an approval be used that it had spoken of. It may explain that once.
+    is_contradicted: bool,
     /// The service has said that people are asked.
     is_heard: bool,
     escalated: bool,
@@ -131,7 +138,10 @@ pub(super) fn begin(
         id: None,
         step: 0,
         nonce,
+        asked_at: now,
+        hasty: 0,
         expires_at: now,
+        is_contradicted: false,
         is_heard: false,
         escalated: false,
     });
@@ -195,7 +205,8 @@ pub(super) fn on_answer(
         Stage::Using { .. } => match contract::read_grant(status, body) {
             Ok(grant) => waiting.on_grant(account, &grant, surroundings, commands),
             // Somebody has decided otherwise meanwhile, or time is up: the signed decision says so.
-            Err(Fault::Decided) if waiting.step == 0 => {
+            Err(Fault::Decided) if waiting.step == 0 && !waiting.is_contradicted => {
+                waiting.is_contradicted = true;
                 waiting.stage = Stage::Polling;
                 waiting.hold_until = now;
                 waiting.call(account, surroundings, commands)
@@ -205,7 +216,7 @@ pub(super) fn on_answer(
     }
 }
 
-/// It is time to ask for the approval's use again.
+/// It is time to ask again.
 pub(super) fn on_time_passed(
     account: &mut Account,
     waiting: Box<Waiting>,
@@ -213,7 +224,8 @@ pub(super) fn on_time_passed(
     commands: &mut Vec<Command>,
 ) -> (Phase, Flow) {
     match waiting.stage {
-        Stage::Using { attempts } if attempts > 0 => waiting.call(account, surroundings, commands),
+        Stage::Using { attempts } if attempts > 0 => waiting.make_use(account, surroundings, commands),
+        Stage::Polling if waiting.hasty > limits::MAX_HASTY_POLLS => waiting.call(account, surroundings, commands),
         Stage::Asking | Stage::Polling | Stage::Using { .. } => (Phase::AwaitApproval(waiting), Flow::Hold),
     }
 }
@@ -221,7 +233,7 @@ pub(super) fn on_time_passed(
 impl Waiting {
     /// Asks the service what the stage asks for. What cannot be asked now is answered at once.
     fn call(
-        self: Box<Self>,
+        mut self: Box<Self>,
         account: &mut Account,
         surroundings: &mut Surroundings<'_>,
         commands: &mut Vec<Command>,
@@ -231,6 +243,7 @@ impl Waiting {
         }
         let service = surroundings.policy.approval.as_ref().and_then(|policy| policy.services.get(self.service));
         self.note(account, |note| note.service = service.map(|service| service.endpoint.cluster.clone()));
+        self.asked_at = surroundings.now;
         let left = self.hold_until.since(surroundings.now).min(limits::MAX_APPROVAL_POLL);
         let (method, path, body, wait) = match (self.stage, &self.id) {
             (Stage::Using { .. }, Some(id)) => {
@@ -308,11 +321,21 @@ impl Waiting {
         self.note(account, |note| (note.id, note.escalated) = (self.id.clone(), self.escalated));
         match state.status {
             Status::Pending if surroundings.now < self.hold_until => {
+                // A service that does not wait when it is asked to is not asked without end.
+                let is_hasty = self.stage == Stage::Polling && surroundings.now == self.asked_at;
+                self.hasty = if is_hasty { self.hasty.saturating_add(1) } else { 0 };
                 self.stage = Stage::Polling;
+                if self.hasty > limits::MAX_HASTY_POLLS {
+                    commands.push(Command::Watch(surroundings.now));
+                    return (Phase::AwaitApproval(self), Flow::Hold);
+                }
                 self.call(account, surroundings, commands)
             }
             Status::Pending => self.pending(account, surroundings, commands),
-            Status::Approved => self.make_use(account, surroundings, commands),
+            Status::Approved => {
+                self.stage = Stage::Using { attempts: 0 };
+                self.make_use(account, surroundings, commands)
+            }
             Status::Consumed => self.refuse(account, Reason::Used, surroundings.now, commands),
             Status::Rejected | Status::Expired | Status::Cancelled => {
                 let verified = self.trust(surroundings).and_then(|(trust, expected)| {
@@ -339,15 +362,15 @@ impl Waiting {
 
     /// Uses up an approval, for a caller who could still make this call.
     fn make_use(
-        mut self: Box<Self>,
+        self: Box<Self>,
         account: &mut Account,
         surroundings: &mut Surroundings<'_>,
         commands: &mut Vec<Command>,
     ) -> (Phase, Flow) {
-        if let Err(answer) = admit::identify(account, &self.head.token, surroundings) {
-            return answer.send(account, self.head.origin.as_deref(), commands);
+        let Application { target, reply_to, .. } = &self.application;
+        if let Err(answer) = request::could_pass(account, &self.head, target, reply_to.id(), surroundings) {
+            return self.answer(account, answer, surroundings.now, commands);
         }
-        self.stage = Stage::Using { attempts: 0 };
         self.call(account, surroundings, commands)
     }
 
@@ -454,10 +477,12 @@ impl Waiting {
         now: UnixSeconds,
         commands: &mut Vec<Command>,
     ) -> (Phase, Flow) {
-        let status = match reason {
-            Reason::Used => ApprovalStatus::Used,
-            Reason::Declined => ApprovalStatus::Cancelled,
-            _ => ApprovalStatus::Unavailable,
+        let status = if reason == Reason::Used {
+            ApprovalStatus::Used
+        } else if reason == Reason::Declined {
+            ApprovalStatus::Cancelled
+        } else {
+            ApprovalStatus::Unavailable
         };
         self.note(account, |note| note.status = status);
         let answer = reply::refused(&self.application.reply_to, account.id, reason, self.id.as_ref());

@@ -63,7 +63,9 @@ impl ReplyTo {
         let asks_by = match call.revision {
             Revision::V2026_07_28 if can_come_back && opens_pages(call.capabilities) => Elicitation::Result,
             Revision::V2025_11_25 if session.is_some_and(opens_pages) => Elicitation::Error,
-            _ => Elicitation::None,
+            Revision::V2025_03_26 | Revision::V2025_06_18 | Revision::V2025_11_25 | Revision::V2026_07_28 => {
+                Elicitation::None
+            }
         };
         let what = match &call.target {
             Target::Tool(name) | Target::Prompt(name) => clean(name, limits::MAX_BATCH_NAME_BYTES).into_owned(),
@@ -78,7 +80,7 @@ impl ReplyTo {
         }
     }
 
-    fn id(&self) -> Option<RequestId<'_>> {
+    pub(super) fn id(&self) -> Option<RequestId<'_>> {
         self.id.as_deref().map(RequestId::new)
     }
 
