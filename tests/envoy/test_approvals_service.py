@@ -20,7 +20,7 @@ from conftest import NewGateway
 from support.approval_service import ApprovalService
 from support.approvals_cli import AUDIENCE, CLIENT, ROLE, Approvals, Postgres, SignIn, new_id
 from support.callers import PLAIN, SESSION, WITH_LINKS, Caller, Told, Way
-from support.gated import RULES, arguments_of, beside, warm_up
+from support.gated import ON_CALL, RULES, arguments_of, beside, warm_up
 from support.gateway import Envoy, Gateway
 from support.policy import policy
 from support.trail import Watch, lines_of
@@ -31,6 +31,7 @@ RESOURCE = "https://reference.example/mcp"
 UNDER_FIRE = 200
 #: Of two clients on a worker not enough calls fail at once for it to leave the service alone.
 CLIENTS = 6
+UNDER_FIRE_SUBJECT = "alice-under-fire"
 RACES = 200
 
 Json = dict[str, Any]
@@ -81,6 +82,12 @@ def shared(
         *RULES,
         {"tools": ["twice"], "scopes": [], "approval": {"count": 2, "hold": "0s"}},
         {"tools": ["why"], "scopes": [], "approval": {"reason": "required", "hold": "0s"}},
+        {
+            "tools": ["on_call"],
+            "scopes": [],
+            "approval": {"hold": "10s", "escalate": {"after": "2s", "approvers": [ON_CALL]}},
+        },
+        {"tools": ["soon"], "scopes": [], "approval": {"hold": "10s", "expires": "5s"}},
         {"tools": ["finance"], "scopes": [], "approval": {"approvers": ["cfo"], "hold": "0s"}},
     ]
     with approvals:
@@ -468,6 +475,33 @@ def test_a_reason_must_be_given(reference: Reference) -> None:
     assert caller.call("why", {"n": 1}).kind == "result"
 
 
+def test_what_time_brings(reference: Reference) -> None:
+    """Others may decide when nobody has for a while; and at last it is too late."""
+    caller, approvals, people = reference.caller(), reference.approvals, reference.people
+    carol = people.person("carol", ON_CALL)
+    watch = Watch(reference.gateway)
+    with ThreadPoolExecutor(2) as pool:
+        start = time.monotonic()
+        late = pool.submit(caller.call, "soon", {"n": 1})
+        held = pool.submit(caller.call, "on_call", {"n": 1})
+        deadline = start + 5
+        while not (found := approvals.inbox(carol, state="pending", tool="on_call")):
+            assert time.monotonic() < deadline
+        status, problem = approvals.decide(found[0]["id"], carol)
+        assert status in (403, 404), problem
+        while approvals.decide(found[0]["id"], carol)[0] != 200:
+            assert time.monotonic() < deadline, approvals.ask("GET", f"/v1/inbox/{found[0]['id']}", carol)
+            time.sleep(0.1)
+        # Seconds are whole ones: the first may be a short one.
+        assert 0.9 < time.monotonic() - start < 4
+        assert held.result().kind == "result"
+        told = late.result()
+        assert told.kind == "tool_error" and "in time" in told.text and 4 < time.monotonic() - start < 8
+    records = {record["target"]["name"]: record["approval"] for record in watch.records(2)}
+    assert (records["on_call"]["status"], records["on_call"]["escalated"]) == ("approved", True)
+    assert records["soon"]["status"] == "expired"
+
+
 def test_each_gate_has_its_own_approvers(reference: Reference) -> None:
     caller, approvals, people = reference.caller(), reference.approvals, reference.people
     told = pending(reference, caller, "finance", {"n": 1})
@@ -521,7 +555,7 @@ class Fire:
     def rage(self) -> None:
         """Until it is over."""
         while not self.over.is_set():
-            enough = self.progress() + self.rng.randrange(5, 30)
+            enough = self.progress() + self.rng.randrange(10, 40)
             while self.progress() < enough and not self.over.wait(0.005):
                 pass
             time.sleep(self.rng.uniform(0, 0.2))
@@ -552,7 +586,7 @@ class Deciders:
         """Until it is over."""
         while not self.over.wait(0.03):
             with suppress(OSError, AssertionError):
-                for view in self.approvals.inbox(self.people.person(), state="pending"):
+                for view in self.approvals.inbox(self.people.person(), state="pending", requester=UNDER_FIRE_SUBJECT):
                     is_rejected = is_to_be_rejected(int(view["call"]["arguments"]["/n"]))
                     self.decide(view["id"], "reject" if is_rejected else "approve")
 
@@ -571,7 +605,10 @@ def test_nothing_is_lost_when_it_is_killed_at_random_moments(reference: Referenc
     print(f"\nseed {seed}")
     approvals, people, upstream = reference.approvals, reference.people, reference.gateway.upstream
     gateways = (reference.gateway, reference.other)
-    callers = [[reference.caller(way, gateway=each) for each in gateways] for way in (WITH_LINKS, PLAIN)]
+    callers = [
+        [reference.caller(way, gateway=each, sub=UNDER_FIRE_SUBJECT) for each in gateways]
+        for way in (WITH_LINKS, PLAIN)
+    ]
     deciders, numbers = Deciders(approvals, people), list(range(UNDER_FIRE))
     fire = Fire(approvals, random.Random(seed), lambda: len(deciders.decided) + len(upstream.requests))
     watches = [Watch(gateway) for gateway in gateways]
