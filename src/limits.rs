@@ -386,3 +386,6 @@ pub const APPROVAL_AFTERLIFE: Seconds = Seconds::new(600);
 /// How often an approval service may say at once that nothing has happened, although it was asked to wait, before it is
 /// asked about once a second.
 pub const MAX_HASTY_POLLS: u32 = 4;
+
+/// The part of [`MAX_HELD_REQUESTS`] and [`MAX_HELD_REQUEST_BYTES`] that one caller may take: a quarter.
+pub const HELD_REQUESTS_SHARE: usize = 4;

@@ -26,6 +26,7 @@ use toolgate::exchange::{Command, Event, Flow, HeldRequest, HeldRequests, Servic
 use toolgate::http::HeaderList;
 use toolgate::identity::{FetchedList, RevocationFeed, RevocationList};
 use toolgate::limits;
+use toolgate::session::Owner;
 use toolgate::units::{Seconds, UnixSeconds};
 
 use support::approvals::{Client, Fate, PAGE, Sent, World, gated};
@@ -805,9 +806,18 @@ fn every_reason_is_reached() {
 
 // --- Bounds ---------------------------------------------------------------------------------------------------------
 
+/// A request of somebody else that is held.
+fn of_another(number: usize, bytes: usize) -> HeldRequest {
+    let subject = number.to_string();
+    let owner = Owner { resource: "r", issuer: "i", subject: &subject, client_id: None, tenant: None };
+    HeldRequest { bytes, caller: owner.into() }
+}
+
 /// As many requests as one worker holds.
 fn full() -> HeldRequests {
-    (0..limits::MAX_HELD_REQUESTS).fold(HeldRequests::default(), |held, _| held.with(Some(HeldRequest { bytes: 0 })))
+    let mut held = HeldRequests::default();
+    (0..limits::MAX_HELD_REQUESTS).for_each(|number| held.add(of_another(number, 0)));
+    held
 }
 
 #[test]
@@ -817,11 +827,15 @@ fn what_is_held_is_bounded_in_number_and_in_bytes() {
     let sent = world.send(&write());
     assert_eq!((sent.decided(), sent.calls.len()), (denied("approval_busy"), 0));
     assert_eq!(sent.counted(), ["busy"]);
-    world.gateway.held = full().without(Some(HeldRequest { bytes: 0 }));
+    world.gateway.held.remove(of_another(0, 0));
     assert_eq!(world.send_with(&write(), approving).decided(), ALLOWED);
 
     let size = write().body().len();
-    let with = |bytes: usize| HeldRequests::default().with(Some(HeldRequest { bytes }));
+    let with = |bytes: usize| {
+        let mut held = HeldRequests::default();
+        held.add(of_another(0, bytes));
+        held
+    };
     world.gateway.held = with(limits::MAX_HELD_REQUEST_BYTES - size + 1);
     assert_eq!(world.send(&write()).decided(), denied("approval_busy"));
     world.gateway.held = with(limits::MAX_HELD_REQUEST_BYTES - size);
@@ -841,7 +855,8 @@ fn what_a_request_holds_is_known_as_long_as_it_waits() {
     assert_eq!(run.exchange.held_request(), None);
     let (flow, commands) = run.complete(request.body());
     assert!(matches!(commands.as_slice(), [Command::CountApproval("asked"), Command::CallService(_)]), "{commands:?}");
-    assert_eq!((flow, run.exchange.held_request()), (Flow::Hold, Some(HeldRequest { bytes: request.body().len() })));
+    let held = run.exchange.held_request().map(|held| held.bytes);
+    assert_eq!((flow, held), (Flow::Hold, Some(request.body().len())));
     run.handle(Event::ServiceAnswered(ServiceAnswer::Unreachable));
     assert_eq!(run.exchange.held_request(), None);
 }
@@ -1598,11 +1613,10 @@ fn an_approval_is_for_the_body_that_was_held() {
         let mut run = support::gateway::Run { exchange, gateway: &mut world.gateway };
         let (flow, commands) = run.complete(body.body());
         assert_eq!(flow, if reason.is_some() { Flow::Hold } else { Flow::Pass });
-        let denial = commands.iter().find_map(|command| match command {
-            Command::Decided { verdict: Verdict::Deny, reason } => Some(*reason),
-            _ => None,
+        let mut denials = commands.iter().filter_map(|command| {
+            if let Command::Decided { verdict: Verdict::Deny, reason } = command { Some(*reason) } else { None }
         });
-        assert_eq!(denial, reason);
+        assert_eq!(denials.next(), reason);
     }
 }
 

@@ -11,6 +11,8 @@
 
 mod support {
     #[expect(dead_code, reason = "invariants need a part of it")]
+    pub(crate) mod approvals;
+    #[expect(dead_code, reason = "invariants need a part of it")]
     pub(crate) mod gateway;
     #[expect(dead_code, reason = "invariants need a part of it")]
     pub(crate) mod issuer;
@@ -22,12 +24,13 @@ use std::cell::RefCell;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_assert, prop_oneof, proptest};
 use proptest::sample::Index;
 use serde_json::{Value, json};
-use toolgate::exchange::{Command, Event, Flow, Verdict};
+use toolgate::exchange::{Circuits, Command, Event, Flow, ServiceAnswer, ServiceCall, Verdict};
 use toolgate::http::HeaderList;
 use toolgate::identity::Peer;
 use toolgate::jwt::{IssuerIndex, KeySet, TokenCache};
 use toolgate::units::Seconds;
 
+use support::approvals::{Service, gated};
 use support::gateway::{Gateway, Keys, Outcome, Request, Run, call, policy, token};
 use support::issuer;
 use support::keys::key_set;
@@ -364,6 +367,286 @@ fn no_order_of_an_answers_events_shows_what_is_hidden() {
             let (flow, commands) = run.handle(event());
             answer.take(step, &event(), flow, commands);
         }
+    }
+}
+
+// --- Orders of events of a call that waits for people -----------------------------------------------------------------
+
+/// What the host and an approval service can do with a call that somebody must approve.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum GatedStep {
+    Headers,
+    Part,
+    Body,
+    /// Another call, which must be approved too.
+    OtherBody,
+    Answer200,
+    /// The service answers what it was asked last as the contract says, while nobody has decided.
+    Answers,
+    /// The same, and it approves before.
+    Approves,
+    /// The same, and it rejects before.
+    Rejects,
+    /// A grant that was signed for another request.
+    OldGrant,
+    /// A grant with the right claims that somebody else has signed.
+    ForgedGrant,
+    /// It says that the approval can be used, and nothing else.
+    SaysApproved,
+    Refuses,
+    Fails,
+    Unreachable,
+    Time,
+    Expiry,
+    HostFailure,
+}
+
+const GATED_STEPS: [GatedStep; 17] = [
+    GatedStep::Headers,
+    GatedStep::Part,
+    GatedStep::Body,
+    GatedStep::OtherBody,
+    GatedStep::Answer200,
+    GatedStep::Answers,
+    GatedStep::Approves,
+    GatedStep::Rejects,
+    GatedStep::OldGrant,
+    GatedStep::ForgedGrant,
+    GatedStep::SaysApproved,
+    GatedStep::Refuses,
+    GatedStep::Fails,
+    GatedStep::Unreachable,
+    GatedStep::Time,
+    GatedStep::Expiry,
+    GatedStep::HostFailure,
+];
+
+/// A call that waits, and what has become of it.
+struct Gated {
+    service: Service,
+    steps: Vec<GatedStep>,
+    /// What the service was asked last, and whether it still has to answer.
+    call: Option<ServiceCall>,
+    /// The service signed a grant for the call that it was asked about last, and it is the step at hand or the one before.
+    granted: bool,
+    /// The body that people were asked about.
+    asked_for: Option<GatedStep>,
+    last_body: Option<GatedStep>,
+    nonces: Vec<Value>,
+    replies: usize,
+    decisions: usize,
+    permits: usize,
+}
+
+impl Gated {
+    /// What the service says to the latest call.
+    fn answer(&mut self, step: GatedStep, old_grant: &str, now: u64) -> (u16, Value) {
+        let Some(call) = self.call.clone() else { return (200, json!({"grant": old_grant})) };
+        if step == GatedStep::OldGrant {
+            return (200, json!({"grant": old_grant}));
+        }
+        if step == GatedStep::Refuses {
+            return (409, json!({"code": "not_approved"}));
+        }
+        if step == GatedStep::Fails {
+            return (500, json!({}));
+        }
+        self.decide(step);
+        let (status, mut answer) = self.service.take(&call, now);
+        self.service.forgery = |_, _| {};
+        if step == GatedStep::SaysApproved {
+            answer["state"] = "approved".into();
+            if answer.get("grant").is_some() {
+                answer["grant"] = "approved".into();
+            }
+        }
+        let is_genuine = matches!(step, GatedStep::Answers | GatedStep::Approves | GatedStep::Rejects);
+        self.granted |= is_genuine && answer.get("grant").is_some();
+        (status, answer)
+    }
+
+    fn decide(&mut self, step: GatedStep) {
+        let decided = if step == GatedStep::Approves { "approved" } else { "rejected" };
+        if let (GatedStep::Approves | GatedStep::Rejects, Some(kept)) = (step, self.service.approvals.last_mut())
+            && kept.state == "pending"
+        {
+            kept.state = decided;
+        }
+        if step == GatedStep::ForgedGrant {
+            self.service.forgery = |header, _| header["kid"] = "ec".into();
+        }
+    }
+
+    fn take(&mut self, step: GatedStep, flow: Flow, commands: Vec<Command>) {
+        self.steps.push(step);
+        let steps = &self.steps;
+        if matches!(step, GatedStep::Body | GatedStep::OtherBody) {
+            self.last_body = Some(step);
+        }
+        for command in commands {
+            match command {
+                Command::Reply(reply) => {
+                    self.replies += 1;
+                    // After forwarding, a host that is broken gets one in place of an answer that it cannot show.
+                    assert_eq!(self.permits == 1, reply.status == 502, "a reply after forwarding: {steps:?}");
+                }
+                Command::Decided { verdict, .. } => {
+                    self.decisions += 1;
+                    assert_eq!(verdict == Verdict::Allow, self.permits == 1, "{steps:?}");
+                }
+                Command::EditRequestHeaders(_) => {
+                    self.permits += 1;
+                    assert!(self.granted, "forwarded without a grant: {steps:?}");
+                    assert_eq!(self.asked_for, self.last_body, "forwarded another call: {steps:?}");
+                    assert!(!steps.contains(&GatedStep::Expiry), "forwarded for nobody: {steps:?}");
+                }
+                Command::CallService(call) => {
+                    assert_eq!((self.replies, self.permits), (0, 0), "asks after the end: {steps:?}");
+                    if call.path.ends_with("/consume") {
+                        let body: Value = serde_json::from_slice(&call.body).unwrap();
+                        self.nonces.push(body["nonce"].clone());
+                        assert!(!steps.contains(&GatedStep::Expiry), "used up for nobody: {steps:?}");
+                    }
+                    self.asked_for = self.asked_for.or(self.last_body);
+                    self.call = Some(call);
+                }
+                Command::Watch(_) | Command::CountApproval(_) | Command::EditResponseHeaders(_) => {}
+                Command::Await(_)
+                | Command::ReplaceRequestBody(_)
+                | Command::UpstreamRefused
+                | Command::UpstreamUnusable { .. }
+                | Command::ReplaceResponseBody(_)
+                | Command::CutOff { .. }
+                | Command::Withheld { .. } => panic!("{command:?}: {steps:?}"),
+            }
+        }
+        assert!(self.replies <= 1 && self.decisions <= 1 && self.permits <= 1, "more than once: {steps:?}");
+        assert!(self.nonces.iter().all(|nonce| *nonce == self.nonces[0]), "used up twice: {steps:?}");
+        let used = self.service.approvals.iter().filter(|kept| kept.state == "consumed").count();
+        assert!(used <= 1 && self.service.approvals.len() <= 1, "asked for or used twice: {steps:?}");
+        if flow == Flow::Pass && step != GatedStep::Answer200 {
+            assert!(self.permits == 1 && self.replies == 0, "passed without a permit: {steps:?}");
+        }
+    }
+}
+
+/// Runs gated steps on a fresh exchange, and says whether the call was forwarded.
+fn run_gated(gateway: &mut Gateway, script: &GatedScript, steps: impl Iterator<Item = GatedStep>) -> bool {
+    let start = gateway.now;
+    gateway.circuits = Circuits::new(1);
+    let mut gated = Gated {
+        service: Service::new(),
+        steps: Vec::new(),
+        call: None,
+        granted: false,
+        asked_for: None,
+        last_body: None,
+        nonces: Vec::new(),
+        replies: 0,
+        decisions: 0,
+        permits: 0,
+    };
+    let mut run = gateway.begin();
+    for step in steps {
+        if step == GatedStep::Expiry {
+            run.gateway.now = run.gateway.now.plus(Seconds::new(10_000));
+        }
+        let now = run.gateway.now.get();
+        let body: Vec<u8>;
+        let event = match step {
+            GatedStep::Headers => {
+                Event::RequestHeaders { headers: script.headers.clone(), end_of_stream: false, peer: Peer::default() }
+            }
+            GatedStep::Part => Event::RequestBody { buffered: 10 },
+            GatedStep::Body => Event::RequestComplete { body: &script.body },
+            GatedStep::OtherBody => Event::RequestComplete { body: &script.other },
+            GatedStep::Answer200 => {
+                let headers = [(":status", "200"), ("content-type", "application/json")].into_iter().collect();
+                Event::ResponseHeaders { headers, end_of_stream: false }
+            }
+            GatedStep::Unreachable => Event::ServiceAnswered(ServiceAnswer::Unreachable),
+            GatedStep::Time | GatedStep::Expiry => Event::TimePassed,
+            GatedStep::HostFailure => Event::HostFailure,
+            GatedStep::Answers
+            | GatedStep::Approves
+            | GatedStep::Rejects
+            | GatedStep::OldGrant
+            | GatedStep::ForgedGrant
+            | GatedStep::SaysApproved
+            | GatedStep::Refuses
+            | GatedStep::Fails => {
+                let (status, answer) = gated.answer(step, &script.old_grant, now);
+                body = answer.to_string().into_bytes();
+                Event::ServiceAnswered(ServiceAnswer::Reply { status, body: &body })
+            }
+        };
+        let (flow, commands) = run.handle(event);
+        gated.take(step, flow, commands);
+    }
+    run.gateway.now = start;
+    gated.permits == 1
+}
+
+/// What the steps are made of, prepared once.
+struct GatedScript {
+    headers: HeaderList,
+    body: Vec<u8>,
+    other: Vec<u8>,
+    /// A grant that the service has made for another request of the same call.
+    old_grant: String,
+}
+
+impl GatedScript {
+    fn new() -> Self {
+        let mut world = support::approvals::World::new(gated());
+        let request = Request::post("write", &call("write"));
+        let mut other = call("write");
+        other["params"]["arguments"]["to"] = "eve".into();
+        world.send(&request);
+        world.service().approve();
+        let sent = world.send(&request);
+        let consumption = sent.calls.last().unwrap();
+        let grant = world.service().take(consumption, issuer::NOW).1["grant"].as_str().unwrap().to_owned();
+        let other = other.to_string().into_bytes();
+        Self { headers: request.header_list(), body: request.body().to_vec(), other, old_grant: grant }
+    }
+}
+
+#[test]
+fn no_order_of_events_forwards_what_nobody_has_approved() {
+    let script = GatedScript::new();
+    let mut gateway = Gateway::new(gated(), Keys::Inline);
+    let every = |length: u32| {
+        (0..GATED_STEPS.len().pow(length)).map(move |number| {
+            (0..length).map(move |place| GATED_STEPS[number / GATED_STEPS.len().pow(place) % GATED_STEPS.len()])
+        })
+    };
+    for steps in every(3) {
+        assert!(!run_gated(&mut gateway, &script, steps), "in three steps nobody can be asked");
+    }
+    // From where the service was asked for an approval, for its state, and for its use.
+    let beginnings: [&[GatedStep]; 3] = [
+        &[GatedStep::Headers, GatedStep::Body],
+        &[GatedStep::Headers, GatedStep::Body, GatedStep::Answers],
+        &[GatedStep::Headers, GatedStep::Body, GatedStep::Answers, GatedStep::Approves],
+    ];
+    let mut forwarded = [0_usize; 3];
+    for (count, beginning) in forwarded.iter_mut().zip(beginnings) {
+        for steps in every(3) {
+            *count += usize::from(run_gated(&mut gateway, &script, beginning.iter().copied().chain(steps)));
+        }
+    }
+    assert!(forwarded.iter().all(|count| *count > 0), "{forwarded:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn nor_does_any_longer_one(steps in prop::collection::vec(0..GATED_STEPS.len(), 0..12)) {
+        let (script, mut gateway) = (GatedScript::new(), Gateway::new(gated(), Keys::Inline));
+        let beginning = [GatedStep::Headers, GatedStep::Body];
+        run_gated(&mut gateway, &script, beginning.into_iter().chain(steps.iter().map(|step| GATED_STEPS[*step])));
     }
 }
 

@@ -49,7 +49,17 @@ fn good() -> Value {
         "agents": ["bot"], "token_ids": ["t-1"]});
     good["rules"][0]["authentication"] = json!({"acr": ["mfa"], "amr": ["otp"], "max_age": "24h"});
     good["rules"][0]["tenant_argument"] = json!("/filter/a~1b~0/0");
+    good["approval"] = json!({"cluster": "approvals", "issuer": "https://approvals.test",
+        "decision_keys": {"keys": [jwks()[0]]}, "page": "https://approvals.test/approvals/", "approvers": ["admin"],
+        "risk": {"high": {}}, "escalate_to": {"cluster": "on-call"}});
     good
+}
+
+/// The same, where nobody can be asked. It needs no secrets.
+fn without_approvals() -> Value {
+    let mut document = good();
+    document.as_object_mut().unwrap().remove("approval").unwrap();
+    document
 }
 
 /// The good policy with another value at a JSON pointer, whose parent exists.
@@ -496,6 +506,9 @@ fn what_is_wrong_is_said_with_its_place_and_a_remedy() {
         defects_of_revocation(),
         defects_of_revocation_lists(),
         defects_of_audit(),
+        defects_of_approvals(),
+        defects_of_what_approvals_have_in_common(),
+        defects_of_gates(),
     ];
     let told = defects.into_iter().flatten().filter_map(|(pointer, value, path, problem)| {
         let complaint = match compile(&good_but(pointer, value.clone())) {
@@ -509,6 +522,227 @@ fn what_is_wrong_is_said_with_its_place_and_a_remedy() {
     });
     let told: Vec<String> = told.collect();
     assert!(told.is_empty(), "{}", told.join("\n"));
+}
+
+fn defects_of_approvals() -> Vec<Defect> {
+    let (section, pages) = (good()["approval"].clone(), "is not the URL of a page");
+    let without = |member: &str| {
+        let mut section = section.clone();
+        section.as_object_mut().unwrap().remove(member).unwrap();
+        section
+    };
+    let key = jwks()[0].clone();
+    let with = |name: &str, value: Value| {
+        let mut key = key.clone();
+        key[name] = value;
+        json!({"keys": [key]})
+    };
+    let mut defects: Vec<Defect> = vec![
+        ("/approval", without("cluster"), "approval", "missing field `cluster`"),
+        ("/approval", without("issuer"), "approval", "missing field `issuer`"),
+        ("/approval", without("decision_keys"), "approval", "missing field `decision_keys`"),
+        ("/approval", without("page"), "approval", "missing field `page`"),
+        ("/approval/url", json!("x"), "approval.url", "unknown field `url`"),
+        ("/approval/cluster", json!(""), "approval.cluster", "is empty"),
+        ("/approval/authority", json!("a b"), "approval.authority", "is not a host"),
+        ("/approval/path_prefix", json!("api"), "approval.path_prefix", "is not the beginning of a path"),
+        ("/approval/path_prefix", json!("/api/"), "approval.path_prefix", "is not the beginning of a path"),
+        ("/approval/path_prefix", json!("/api?x"), "approval.path_prefix", "is not the beginning of a path"),
+        ("/approval/issuer", json!(""), "approval.issuer", "is empty or has blanks"),
+        ("/approval/issuer", json!("https://a b"), "approval.issuer", "is empty or has blanks"),
+        ("/approval/decision_keys", json!({"keys": []}), "approval.decision_keys", "no usable key"),
+        ("/approval/decision_keys", json!([]), "approval.decision_keys", ""),
+        ("/approval/decision_keys", json!("https://approvals.test/jwks"), "approval.decision_keys", ""),
+        ("/approval/decision_keys", with("kty", json!("oct")), "approval.decision_keys", "no usable key"),
+        ("/approval/decision_keys", with("x", json!("AAAA")), "approval.decision_keys", "no usable key"),
+        ("/approval/decision_keys", with("use", json!("enc")), "approval.decision_keys", "no usable key"),
+        ("/approval/token", json!({"env": "A B"}), "approval.token.env", "not the name of an environment variable"),
+        ("/approval/token", json!({"env": "NOT_SET"}), "approval.token.env", "`NOT_SET`"),
+        ("/approval/token", json!({"env": "SHORT"}), "approval.token.env", "fewer than 32 bytes"),
+        ("/approval/token", json!({"env": "NO_BASE64"}), "approval.token.env", ""),
+        ("/approval/token", json!({"value": "x"}), "approval.token.value", "unknown field `value`"),
+    ];
+    let pages_that_are_none = [
+        "http://approvals.test/",
+        "http://localhost.approvals.test/",
+        "ftp://approvals.test/",
+        "/approvals/",
+        "approvals.test/",
+        "",
+        "https://",
+        "https://user@approvals.test/",
+        "https://approvals.test/#",
+        "https://approvals.test/a b",
+        "javascript:alert(1)//",
+    ];
+    defects.extend(pages_that_are_none.map(|page| ("/approval/page", json!(page), "approval.page", pages)));
+    defects
+}
+
+fn defects_of_what_approvals_have_in_common() -> Vec<Defect> {
+    let roles = |count: usize| Value::from_iter((0..count).map(|number| format!("role-{number}")));
+    vec![
+        ("/approval/timeout", json!("0s"), "approval.timeout", "out of bounds"),
+        ("/approval/timeout", json!("31s"), "approval.timeout", "out of bounds"),
+        ("/approval/timeout", json!(5), "approval.timeout", "invalid type"),
+        ("/approval/hold", json!("56s"), "approval.hold", "out of bounds"),
+        ("/approval/hold", json!("-1s"), "approval.hold", "is not a duration"),
+        ("/approval/expires", json!("4s"), "approval.expires", "out of bounds"),
+        ("/approval/expires", json!("86401s"), "approval.expires", "out of bounds"),
+        ("/approval/approvers", json!([]), "approval.approvers", "is empty"),
+        ("/approval/approvers", json!(["a", ""]), "approval.approvers", "has an empty element"),
+        ("/approval/approvers", json!(["a", "b\n"]), "approval.approvers[1]", "is not the name of a role"),
+        ("/approval/approvers", json!(["x".repeat(129)]), "approval.approvers[0]", "is not the name of a role"),
+        ("/approval/approvers", roles(33), "approval.approvers", "is too long"),
+        ("/approval/risk", json!({"extreme": {}}), "approval.risk.extreme", "unknown field `extreme`"),
+        ("/approval/risk/high", json!({"when": "true"}), "approval.risk.high.when", "has no meaning here"),
+        ("/approval/risk/high", json!({"scopes": ["read"]}), "approval.risk.high.scopes", "has no meaning here"),
+        ("/approval/risk/high", json!({"count": 11}), "approval.risk.high.count", "out of bounds"),
+        ("/approval/risk/high", json!({"hold": "56s"}), "approval.risk.high.hold", "out of bounds"),
+        ("/approval/escalate_to", json!({}), "approval.escalate_to", "missing field `cluster`"),
+        ("/approval/escalate_to/risk", json!({}), "approval.escalate_to.risk", "unknown field `risk`"),
+        ("/approval/escalate_to/cluster", json!(""), "approval.escalate_to.cluster", "is empty"),
+        ("/approval/escalate_to/issuer", json!(""), "approval.escalate_to.issuer", "is empty or has blanks"),
+        ("/approval/escalate_to/decision_keys", json!({}), "approval.escalate_to.decision_keys", ""),
+        (
+            "/approval/escalate_to/page",
+            json!("http://x.test/"),
+            "approval.escalate_to.page",
+            "is not the URL of a page",
+        ),
+        (
+            "/approval/escalate_to/path_prefix",
+            json!("x"),
+            "approval.escalate_to.path_prefix",
+            "the beginning of a path",
+        ),
+        ("/approval/escalate_to/token", json!({"env": "NOT_SET"}), "approval.escalate_to.token.env", "`NOT_SET`"),
+        ("/audit", json!({"records": "off"}), "audit.records", "approvals need records"),
+    ]
+}
+
+fn defects_of_gates() -> Vec<Defect> {
+    let mut defects = Vec::new();
+    let gates = [
+        ("/rules/1/approval", "rules[1].approval", json!({})),
+        ("/agents/bot/approval", "agents.bot.approval", json!({"scopes": ["read"]})),
+        ("/approval/risk/high", "approval.risk.high", json!({})),
+    ];
+    for (pointer, path, gate) in gates {
+        let bounds = "out of bounds";
+        for (members, place, problem) in [
+            (json!({"approvers": []}), ".approvers", "is empty"),
+            (json!({"approvers": [""]}), ".approvers", "has an empty element"),
+            (json!({"approvers": ["a\u{7f}"]}), ".approvers[0]", "is not the name of a role"),
+            (json!({"count": 0}), ".count", bounds),
+            (json!({"count": 11}), ".count", bounds),
+            (json!({"count": -1}), ".count", "invalid value"),
+            (json!({"hold": "56s"}), ".hold", bounds),
+            (json!({"expires": "4s"}), ".expires", bounds),
+            (json!({"expires": "25h"}), ".expires", bounds),
+            (json!({"reason": "always"}), ".reason", "unknown variant `always`"),
+            (json!({"escalate": {"after": "1m"}}), ".escalate", "missing field `approvers`"),
+            (json!({"escalate": {"approvers": ["a"]}}), ".escalate", "missing field `after`"),
+            (json!({"escalate": {"after": "1m", "approvers": []}}), ".escalate.approvers", "is empty"),
+            (json!({"escalate": {"after": "0s", "approvers": ["a"]}}), ".escalate.after", bounds),
+            (json!({"escalate": {"after": "10m", "approvers": ["a"]}}), ".escalate.after", bounds),
+            (json!({"expires": "1m", "escalate": {"after": "1m", "approvers": ["a"]}}), ".escalate.after", bounds),
+            (json!({"by": "a"}), ".by", "unknown field `by`"),
+        ] {
+            let mut gate = gate.clone();
+            gate.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+            let path: &'static str = Box::leak(format!("{path}{place}").into_boxed_str());
+            defects.push((pointer, gate, path, problem));
+        }
+    }
+    defects.push(("/rules/1/approval", json!({"when": "arguments."}), "rules[1].approval.when", ""));
+    defects
+}
+
+#[test]
+fn gates_that_name_nobody_need_approvers_for_all() {
+    let mut document = good();
+    document["approval"].as_object_mut().unwrap().remove("approvers").unwrap();
+    let mut gates = vec![
+        ("/approval/risk/high", "approval.risk.high.approvers"),
+        ("/agents/bot/approval", "agents.bot.approval.approvers"),
+        ("/rules/1/approval", "rules[1].approval.approvers"),
+    ];
+    document["rules"][1]["approval"] = json!({});
+    gates.reverse();
+    while let Some((pointer, path)) = gates.pop() {
+        let error = compile(&document).unwrap_err();
+        assert_eq!((error.path.as_str(), error.problem.as_str()), (path, "says of nobody who may approve"));
+        assert!(error.remedy.contains("approval.approvers"), "{error}");
+        document.pointer_mut(pointer).unwrap()["approvers"] = json!(["owner"]);
+    }
+    compile(&document).unwrap();
+}
+
+#[test]
+fn approvals_need_a_session_key_and_a_credential() {
+    let without = |missing: &'static str| {
+        let document = good().to_string();
+        let environment = move |name: &str| environment(name).filter(|_| name != missing);
+        CompiledPolicy::from_json(document.as_bytes(), &environment).unwrap_err()
+    };
+    let error = without("TOOLGATE_SESSION_KEY");
+    assert_eq!(error.path, "approval");
+    assert!(error.to_string().contains("TOOLGATE_SESSION_KEY"), "{error}");
+    let error = without("TOOLGATE_APPROVAL_TOKEN");
+    assert_eq!(error.path, "approval.token.env");
+    assert!(error.to_string().contains("TOOLGATE_APPROVAL_TOKEN"), "{error}");
+    // Who asks nobody needs neither.
+    CompiledPolicy::from_json(without_approvals().to_string().as_bytes(), &without_session_key).unwrap();
+}
+
+#[test]
+fn approval_services_have_the_defaults_of_the_reference() {
+    let policy = compile(&good()).unwrap();
+    let approval = policy.approval.unwrap();
+    assert_eq!(approval.timeout, Seconds::new(5));
+    let [first, second] = approval.services.as_slice() else { panic!("two services") };
+    assert_eq!((first.endpoint.cluster.as_str(), first.endpoint.authority.as_str()), ("approvals", "approvals"));
+    assert_eq!(first.endpoint.path, "");
+    assert_eq!((second.endpoint.cluster.as_str(), second.endpoint.authority.as_str()), ("on-call", "on-call"));
+    // What the second does not say is that of the first.
+    assert_eq!((&second.issuer, &second.page, &second.credential), (&first.issuer, &first.page, &first.credential));
+    let token = variable("TOOLGATE_APPROVAL_TOKEN").unwrap();
+    assert_eq!(first.credential.header_value(), format!("Bearer {token}"));
+    assert!(!format!("{first:?}").contains(&token), "a secret must not get into logs");
+
+    let mut document = good();
+    document["approval"]["path_prefix"] = json!("/api");
+    document["approval"]["authority"] = json!("approvals.test:8443");
+    document["approval"]["escalate_to"] = json!({
+        "cluster": "on-call", "issuer": "https://on-call.test", "page": "http://127.0.0.1:8787/a?id=",
+        "token": {"env": "NEXT_KEY"}, "decision_keys": {"keys": [jwks()[1]]},
+    });
+    let approval = compile(&document).unwrap().approval.unwrap();
+    assert_eq!(approval.services[0].endpoint.path, "/api");
+    assert_eq!(approval.services[0].endpoint.authority, "approvals.test:8443");
+    let second = &approval.services[1];
+    assert_eq!((second.issuer.as_str(), second.page.as_str()), ("https://on-call.test", "http://127.0.0.1:8787/a?id="));
+    assert!(second.credential.header_value().starts_with("Bearer QkJC"));
+    assert_eq!(second.keys.keys()[0].key_id(), Some("ec"));
+    for page in ["http://localhost/", "http://localhost:8787/a/", "http://[::1]:1/", "https://a.test/approvals/"] {
+        compile(&good_but("/approval/page", json!(page))).unwrap();
+    }
+}
+
+#[test]
+fn bounds_of_gates_are_inclusive() {
+    for gate in [
+        json!({"hold": "0s", "expires": "5s", "count": 1}),
+        json!({"hold": "55s", "expires": "24h", "count": 10, "reason": "required"}),
+        json!({"expires": "1m", "escalate": {"after": "59s", "approvers": ["a"]}}),
+        json!({"escalate": {"after": "1s", "approvers": ["x".repeat(128)]}}),
+    ] {
+        compile(&good_but("/rules/1/approval", gate)).unwrap();
+    }
+    for timeout in ["1s", "30s"] {
+        compile(&good_but("/approval/timeout", json!(timeout))).unwrap();
+    }
 }
 
 fn defects_of_audit() -> Vec<Defect> {
@@ -647,7 +881,7 @@ fn environment(name: &str) -> Option<String> {
 #[test]
 fn session_keys_come_from_the_environment() {
     let compile = |sessions: Option<Value>, environment: &dyn Fn(&str) -> Option<String>| {
-        let mut document = good();
+        let mut document = without_approvals();
         if let Some(sessions) = sessions {
             document["sessions"] = sessions;
         }
@@ -676,7 +910,7 @@ fn session_keys_come_from_the_environment() {
 #[test]
 fn records_are_sealed_unless_the_policy_says_that_there_are_none() {
     let compile = |audit: Value, environment: &dyn Fn(&str) -> Option<String>| {
-        let mut document = good();
+        let mut document = without_approvals();
         document["audit"] = audit;
         CompiledPolicy::from_json(document.to_string().as_bytes(), environment).map(|policy| policy.audit)
     };

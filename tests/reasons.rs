@@ -21,7 +21,7 @@ const SOURCES: [&str; 8] = [
 ];
 
 /// Words in them that are something else. One that is new is a code, or belongs here.
-const NO_CODES: [&str; 73] = [
+const NO_CODES: [&str; 74] = [
     // Metrics of approvals.
     "asked",
     "circuit_opened",
@@ -39,6 +39,8 @@ const NO_CODES: [&str; 73] = [
     "response",
     "task",
     "tool",
+    // Members of JSON.
+    "arguments",
     // Names of headers, and what is in them.
     "authorization",
     "charset",

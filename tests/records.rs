@@ -11,6 +11,8 @@
 
 mod support {
     #[expect(dead_code, reason = "records need a part of it")]
+    pub(crate) mod approvals;
+    #[expect(dead_code, reason = "records need a part of it")]
     pub(crate) mod gateway;
     #[expect(dead_code, reason = "records need a part of it")]
     pub(crate) mod issuer;
@@ -19,10 +21,11 @@ mod support {
 
 use serde_json::{Value, json};
 use toolgate::audit::Chain;
-use toolgate::exchange::{Ending, Event};
+use toolgate::exchange::{Command, Ending, Event, ServiceCall};
 use toolgate::keys::NamedKey;
 use toolgate::units::UnixMillis;
 
+use support::approvals::{Client, Fate, Sent, World, gated};
 use support::gateway::{Gateway, Keys, Request, Run, call, policy, token_with};
 use support::issuer::NOW;
 
@@ -357,4 +360,182 @@ fn only_what_is_let_through_has_a_provisional_record() {
     let record = serde_json::to_value(&entry.record).unwrap();
     assert_eq!((&record["kind"], &record["verdict"]), (&"provisional".into(), &"allow".into()));
     assert_eq!(record["target"]["name"], "read");
+}
+
+// --- Approvals ------------------------------------------------------------------------------------------------------
+
+/// The approval in the record of a request, and what of it is personal.
+fn approval(world: &mut World, sent: Sent) -> (Value, Value) {
+    let mut run = Run { exchange: sent.exchange, gateway: &mut world.gateway };
+    let (record, personal) = concluded(&mut run, &well());
+    assert_eq!(record["verdict"], if sent.commands.iter().any(is_permit) { "allow" } else { "deny" });
+    (record["approval"].clone(), personal["approvers"].clone())
+}
+
+fn is_permit(command: &Command) -> bool {
+    matches!(command, Command::EditRequestHeaders(_))
+}
+
+fn gated_call() -> Request {
+    Client::Stateless.call("write", &json!({}))
+}
+
+fn approving(call: &ServiceCall, world: &mut World) -> Fate {
+    if call.method == "GET" {
+        world.services[call.service].approve();
+    }
+    Fate::Answered
+}
+
+#[test]
+fn a_call_that_was_approved_says_by_whom() {
+    let mut world = World::new(gated());
+    world.send(&gated_call());
+    let sent = world.send_with(&gated_call(), approving);
+    let (approval, approvers) = approval(&mut world, sent);
+    let expected = json!({
+        "gates": ["rule"], "held_seconds": 0, "id": "approval-0", "service": "approvals",
+        "status": "approved",
+    });
+    assert_eq!(approval, expected);
+    let now = world.gateway.now.get();
+    let bob = json!({"at": now, "issuer": "https://idp.test", "roles": ["admin"], "subject": "bob"});
+    assert_eq!(approvers, json!([bob]));
+}
+
+#[test]
+fn approvers_can_be_hidden_behind_pseudonyms() {
+    let mut policy = gated();
+    policy["audit"] = json!({"subjects": "pseudonym"});
+    let mut world = World::new(policy);
+    let sent = world.send_with(&gated_call(), approving);
+    let (_, approvers) = approval(&mut world, sent);
+    let pseudonym = approvers[0]["pseudonym"].as_str().unwrap();
+    assert!(pseudonym.starts_with("p_") && !approvers.to_string().contains("bob"), "{approvers}");
+    // Somebody who rejects is hidden as well, and is the same one.
+    world.send(&gated_call());
+    world.service().reject("no");
+    let sent = world.send(&gated_call());
+    assert_eq!(approval(&mut world, sent).1[0]["pseudonym"], pseudonym);
+}
+
+#[test]
+fn what_became_of_an_approval_is_recorded_however_it_ended() {
+    let of = |fate: fn(&ServiceCall, &mut World) -> Fate| {
+        let mut world = World::new(gated());
+        let sent = world.send_with(&gated_call(), fate);
+        approval(&mut world, sent)
+    };
+    let (pending, approvers) = of(|_, _| Fate::Answered);
+    let expected = json!({
+        "gates": ["rule"], "held_seconds": 45, "id": "approval-0", "service": "approvals",
+        "status": "pending",
+    });
+    assert_eq!((pending, approvers), (expected, Value::Null));
+    for (state, people) in [("rejected", 1), ("expired", 0), ("cancelled", 0)] {
+        let mut world = World::new(gated());
+        let sent = world.send_with(&gated_call(), |call, world| {
+            if call.method == "GET" {
+                world.service().last().state = state;
+            }
+            Fate::Answered
+        });
+        let (approval, approvers) = approval(&mut world, sent);
+        assert_eq!((&approval["status"], &approval["id"]), (&state.into(), &"approval-0".into()));
+        assert_eq!(approvers.as_array().map_or(0, Vec::len), people, "{state}");
+    }
+    let (unreachable, _) = of(|_, _| Fate::Unreachable);
+    let expected = json!({
+        "gates": ["rule"], "held_seconds": 0, "service": "approvals", "status": "unavailable",
+    });
+    assert_eq!(unreachable, expected);
+    // What was not believed is not quoted.
+    let (unsigned, approvers) = of(|call, world| {
+        world.service().forgery = |header, _| header["alg"] = "none".into();
+        approving(call, world)
+    });
+    assert_eq!((&unsigned["status"], approvers), (&"unavailable".into(), Value::Null));
+    let (used, _) = of(|_, _| Fate::Changed(|state| state["state"] = "consumed".into()));
+    assert_eq!(used["status"], "used");
+}
+
+#[test]
+fn an_escalated_approval_names_the_service_that_decided() {
+    let mut policy = gated();
+    policy["approval"]["escalate_to"] = json!({"cluster": "on-call"});
+    let mut world = World::new(policy);
+    let sent = world.send_with(&gated_call(), |call, world| match call.service {
+        0 => Fate::Unreachable,
+        _ => approving(call, world),
+    });
+    let (approval, _) = approval(&mut world, sent);
+    assert_eq!((&approval["service"], &approval["escalated"]), (&"on-call".into(), &true.into()));
+    // So does one that only the service has escalated.
+    let mut world = World::new(gated());
+    world.service().escalated = true;
+    let sent = world.send_with(&gated_call(), approving);
+    assert_eq!(self::approval(&mut world, sent).0["escalated"], true);
+}
+
+#[test]
+fn each_gate_is_named_once() {
+    let mut policy = gated();
+    policy["agents"] = json!({"bot": {"scopes": ["*"], "approval": {"scopes": ["*"]}}});
+    policy["clients"] = json!({"client-1": {"agent": "bot"}});
+    policy["approval"]["risk"] = json!({"high": {}});
+    policy["rules"].as_array_mut().unwrap().push(json!({
+        "resources": ["norg://more/*"], "scopes": ["write"], "approval": {},
+    }));
+    let mut world = World::new(policy);
+    let filter = json!({"resourceSubscriptions": ["norg://files/a", "norg://more/b"]});
+    let sent = world.send(&Client::Stateless.request("subscriptions/listen", &json!({"notifications": filter})));
+    assert_eq!(approval(&mut world, sent).0["gates"], json!(["rule", "agent", "risk"]));
+}
+
+#[test]
+fn a_call_that_the_rule_lets_pass_has_bypassed_its_approval() {
+    let mut world = World::new(gated());
+    let sent = world.send(&Client::Stateless.call("bulk", &json!({"to": [1]})));
+    assert_eq!(approval(&mut world, sent).0, json!({"held_seconds": 0, "status": "bypassed"}));
+    // Where nothing asks for any, there is nothing to bypass.
+    let sent = world.send(&Client::Stateless.call("read", &json!({})));
+    assert_eq!(approval(&mut world, sent).0, Value::Null);
+    // Nor has one that was refused for another reason.
+    let request = Client::Stateless.call("bulk", &json!({"to": [1]}));
+    let sent = world.send(&request.bearer(&token_with(json!({"scope": "read"}).as_object().unwrap())));
+    assert_eq!(approval(&mut world, sent).0, Value::Null);
+}
+
+#[test]
+fn rounds_of_an_approved_call_are_counted() {
+    let mut world = World::new(gated());
+    let mut sent = world.send_with(&gated_call(), approving);
+    let body = json!({"jsonrpc": "2.0", "id": "c-1", "result": {"resultType": "input_required"}}).to_string();
+    let headers = [(":status", "200"), ("content-type", "application/json")].into_iter().collect();
+    let headers = Event::ResponseHeaders { headers, end_of_stream: false };
+    let commands = world.upstream(&mut sent, vec![headers, Event::ResponseComplete { body: body.as_bytes() }]);
+    let state = commands.iter().find_map(|command| {
+        if let Command::ReplaceResponseBody(body) = command {
+            let body: Value = serde_json::from_slice(body).unwrap();
+            return Some(body["result"]["requestState"].clone());
+        }
+        None
+    });
+    let params = json!({"name": "write", "arguments": {}, "requestState": state.unwrap()});
+    let sent = world.send(&Client::Stateless.request("tools/call", &params));
+    let (approval, _) = approval(&mut world, sent);
+    assert_eq!((&approval["status"], &approval["step"]), (&"approved".into(), &1.into()));
+}
+
+#[test]
+fn a_client_that_leaves_while_it_waits_leaves_a_record() {
+    let mut world = World::new(gated());
+    let request = gated_call();
+    let mut run = world.begin();
+    run.headers(&request);
+    run.complete(request.body());
+    let gone = Ending { flags: 0x4000, details: "downstream_remote_disconnect".to_owned(), ..well() };
+    let (record, _) = concluded(&mut run, &gone);
+    assert_eq!((&record["verdict"], &record["reason"]), (&"none".into(), &"approval_awaited".into()));
+    assert_eq!(record["approval"]["status"], "pending");
 }

@@ -63,8 +63,9 @@ impl<'a> InputRequired<'a> {
             }
             Ok(())
         })?;
-        let Some(Found { asks: true, state, end }) = found else { return Ok(None) };
+        let Some(Found { asks: true, state, nothing, end }) = found else { return Ok(None) };
         let (upstream_state, place) = match state {
+            None if let Some(span) = nothing => (None, Place::Of(span)),
             None => (None, Place::Before(end.saturating_sub(1))),
             Some((_, None)) => return Err(WrapError::Unreadable(Unreadable::Malformed)),
             Some((_, Some(state))) if SessionKeys::is_approval_state(&state) => return Err(WrapError::OwnState),
@@ -101,20 +102,28 @@ struct Found {
     asks: bool,
     /// The state: where it is, and what it is if it is a string.
     state: Option<(Range<usize>, Option<String>)>,
+    /// Where it is `null`, which some servers write for what is not there.
+    nothing: Option<Range<usize>>,
     /// Where the result ends.
     end: usize,
 }
 
 fn result(walker: &mut Walker<'_>) -> Result<Found, Unreadable> {
-    let mut found = Found { asks: false, state: None, end: 0 };
+    let mut found = Found { asks: false, state: None, nothing: None, end: 0 };
     let span = walker.members(&[RESULT_TYPE, STATE], |walker, name, _| {
         match name {
             // Whoever cannot be understood may be asking.
             RESULT_TYPE => found.asks = walker.string_value()?.ok_or(Unreadable::Malformed)? == INPUT_REQUIRED,
             STATE => {
+                let is_null = walker.peek() == Some(b'n');
                 let mut ahead = *walker;
                 let text = ahead.string_value()?.map(|text| text.into_owned());
-                found.state = Some((walker.skip()?, text));
+                let span = walker.skip()?;
+                if is_null {
+                    found.nothing = Some(span);
+                } else {
+                    found.state = Some((span, text));
+                }
             }
             _ => {
                 walker.skip()?;

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+
 use super::check::{non_empty, within};
 use super::document::{
     ApprovalDocument, ApprovalServiceDocument, ApprovalTokenDocument, EscalationDocument, GateDocument, ReasonDocument,
@@ -11,6 +14,7 @@ use super::document::{
 };
 use super::{ConfigError, Endpoint, Variables, keys};
 use crate::jwt::KeySet;
+use crate::keys::NamedKey;
 use crate::limits;
 use crate::policy::{Escalation, Gate, Origin};
 use crate::units::Seconds;
@@ -47,6 +51,11 @@ pub struct ApprovalService {
 pub struct Credential(String);
 
 impl Credential {
+    /// Whether it is the same secret as a key.
+    pub(super) fn is(&self, key: &NamedKey) -> bool {
+        STANDARD_NO_PAD.encode(key.secret()) == self.0.trim_end_matches('=')
+    }
+
     /// The value of the `authorization` header.
     pub fn header_value(&self) -> String {
         format!("Bearer {}", self.0)
@@ -84,11 +93,11 @@ impl GateDefaults {
         let mut defaults =
             Self { approvers: document.approvers.clone(), is_asked: true, hold, expires, risks: BTreeMap::new() };
         within_bounds("approval", hold, expires)?;
-        for (risk, gate) in &document.risk {
+        for (risk, gate) in document.risk.iter() {
             let (path, name) = (format!("approval.risk.{}", risk.name()), risk.name().to_owned());
             only_here(&path, gate, Origin::Risk)?;
             let gate = defaults.gate(&path, Origin::Risk, name, gate)?;
-            defaults.risks.insert(*risk, Arc::new(gate));
+            defaults.risks.insert(risk, Arc::new(gate));
         }
         Ok(defaults)
     }
@@ -276,6 +285,13 @@ fn key_set(path: &str, document: &serde_json::Value) -> Result<KeySet, ConfigErr
     let keys = KeySet::parse(document.to_string().as_bytes()).map_err(|error| unusable(error.to_string()))?;
     if keys.keys().is_empty() {
         return Err(unusable("no usable key".to_owned()));
+    }
+    // Unlike an issuer's, this set was written for the purpose: a key in it that is of no use is a mistake.
+    let has_name = |key: &serde_json::Value| key.get("kid").is_some_and(serde_json::Value::is_string);
+    let is_named =
+        document.get("keys").and_then(serde_json::Value::as_array).is_some_and(|all| all.iter().all(has_name));
+    if keys.skipped() > 0 || !is_named {
+        return Err(unusable("a key that cannot be used, or without a `kid`".to_owned()));
     }
     Ok(keys)
 }

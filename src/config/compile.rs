@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::approval::{ApprovalPolicy, GateDefaults, approval_policy};
+use super::approval::{ApprovalPolicy, ApprovalService, GateDefaults, approval_policy};
 use super::audit::{AuditPolicy, audit_policy};
 use super::check::{each, known_scope};
 use super::document::{
@@ -177,7 +177,15 @@ fn approvals(
     if audit.is_none() {
         return Err(ConfigError::new("audit.records", "is `off`, and approvals need records", "leave it out"));
     }
-    approval_policy(document, variables)
+    let policy = approval_policy(document, variables)?;
+    let is_key = |service: &ApprovalService| {
+        sessions.keys().chain(audit.map(AuditPolicy::key)).any(|key| service.credential.is(key))
+    };
+    if policy.services.iter().any(is_key) {
+        let problem = "is the key of sessions or of records, which nobody else may know";
+        return Err(ConfigError::new("approval.token.env", problem, "make a credential of its own"));
+    }
+    Ok(policy)
 }
 
 fn metadata(uri: &ResourceUri, issuers: &[TrustedIssuer], scopes: &[String], name: Option<&str>) -> Value {

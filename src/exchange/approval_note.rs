@@ -1,5 +1,6 @@
 //! What the audit record will say about an approval.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::approval::{ApprovalId, Approver};
@@ -7,7 +8,7 @@ use crate::audit::clean;
 use crate::audit::record::{self, ApprovalStatus};
 use crate::config::AuditPolicy;
 use crate::limits;
-use crate::policy::Gate;
+use crate::policy::{Gate, Origin};
 use crate::units::{Seconds, UnixSeconds};
 
 /// What is known of the approval that a call waits for.
@@ -27,10 +28,10 @@ pub(super) struct ApprovalNote {
 
 impl ApprovalNote {
     pub(super) fn new(gates: &[Arc<Gate>], since: UnixSeconds) -> Self {
-        let mut gates: Vec<&str> = gates.iter().map(|gate| gate.origin.name()).collect();
-        gates.dedup();
+        // A call that acts on several things can be caught by as many rules.
+        let origins: BTreeSet<Origin> = gates.iter().map(|gate| gate.origin).collect();
         Self {
-            gates,
+            gates: origins.into_iter().map(Origin::name).collect(),
             since,
             held: Seconds::default(),
             service: None,

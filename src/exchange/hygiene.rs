@@ -10,11 +10,22 @@ const OWN: &[u8] = b"x-toolgate-";
 
 /// Requests: fields that override method, path or caller in common frameworks and proxies, and announcements of
 /// trailers, which are dropped.
-const OVERRIDES: [&str; 15] = [
+const OVERRIDES: [&str; 25] = [
     "proxy-authorization",
     "remote-user",
     "trailer",
     "x-auth-request-user",
+    // Envoy concedes these to clients that it takes for internal ones. A call that is let through runs once.
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-max-retries",
+    "x-envoy-retriable-header-names",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-retry-on",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-alt-response",
+    "x-envoy-upstream-rq-timeout-ms",
     "x-forwarded-email",
     "x-forwarded-groups",
     "x-forwarded-preferred-username",
@@ -95,6 +106,8 @@ mod tests {
             "X-HTTP-Method-Override",
             "x_original_url",
             "X-Forwarded-User",
+            "x-envoy-retry-on",
+            "x-envoy-max-retries",
             "Trailer",
             "content_type",
             "Content_Encoding",

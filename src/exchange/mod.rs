@@ -65,7 +65,7 @@ pub struct Surroundings<'a> {
     /// What this worker has seen of the approval services.
     pub circuits: &'a mut Circuits,
     /// What all requests of this worker hold that wait for approvals.
-    pub held: HeldRequests,
+    pub held: &'a HeldRequests,
     /// How signatures are checked.
     pub verifier: &'a dyn SignatureVerifier,
     /// Now.

@@ -186,6 +186,10 @@ fn judge(
         Decision::Oblige(obligation) => {
             account.note_calls(&calls, None, &arguments, policy);
             let Some(call) = calls.first() else { return Err(answer::bad_request(400, "Empty", "invalid_request")) };
+            // An array of one is a batch, too: what is bound is one message.
+            if bytes.trim_ascii_start().starts_with(b"[") {
+                return Err(denied(account, policy, subject, Some(call), &Denial::ApprovalInBatch));
+            }
             let capabilities = session.as_ref().map(|session| session.capabilities);
             let case = Case { call, arguments: arguments(0), bytes, principal: &principal, capabilities };
             match head.approved.take() {
@@ -218,8 +222,10 @@ fn judge(
     edits.set.push(("accept-encoding", "identity".to_owned()));
     edits.remove.extend(unchecked_headers(&head.mcp, &calls));
     let session = session::expected(session, &head.mcp, &calls, &principal, policy);
+    // In older revisions a result cannot ask for anything.
+    let continues = approved.filter(|_| calls.first().is_some_and(|call| call.revision.is_stateless()));
     let (asked, principal) = (Asked::of(&calls), Rc::clone(&principal));
-    Ok(Judgement::Pass(Box::new(Judged { permit, principal, asked, edits, session, body, continues: approved })))
+    Ok(Judgement::Pass(Box::new(Judged { permit, principal, asked, edits, session, body, continues })))
 }
 
 /// What a request asks for.

@@ -348,6 +348,8 @@ fn retry_of<'a>(params: &Params<'a>) -> Retry<'a> {
     let action = match params.input_responses.valid().map(|responses| &responses.approval) {
         None | Some(Member::Absent) => Member::Absent,
         Some(Member::Malformed) => Member::Malformed,
+        // An answer without an action is no answer; but it is the gateway's, and goes nowhere else.
+        Some(Member::Valid(response)) if response.action == Member::Absent => Member::Malformed,
         Some(Member::Valid(response)) => response.action,
     };
     Retry { state: state.cloned(), action }
@@ -511,7 +513,7 @@ mod tests {
             (r#","requestState":"tga11.x""#, None, Member::Absent),
             (r#","requestState":{"a":1},"inputResponses":5"#, None, Member::Absent),
             (r#","inputResponses":{"x":{"action":"decline"}}"#, None, Member::Absent),
-            (r#","inputResponses":{"dev.toolgate/approval":{}}"#, None, Member::Absent),
+            (r#","inputResponses":{"dev.toolgate/approval":{}}"#, None, Member::Malformed),
             (r#","inputResponses":{"dev.toolgate/approval":5}"#, None, Member::Malformed),
             (
                 r#","requestState":"tga1.x","inputResponses":{"dev.toolgate/approval":{"action":"decline"}}"#,

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::listing::{self, META, SCOPE, TTL};
 use super::walk::{Edits, Sieve, Walker};
-use super::{ErrorCode, Member, RpcError};
+use super::{APPROVAL_INPUT, ErrorCode, Member, RpcError};
 use crate::json::Defect;
 use crate::limits;
 
@@ -396,7 +396,7 @@ fn input_requests(walker: &mut Walker<'_>, view: &mut dyn View) -> Result<Option
         return walker.skip().map(|_| None);
     }
     let mut refused = None;
-    walker.members(&[], |walker, _, _| {
+    walker.members(&[], |walker, key, _| {
         let mut feature = None;
         walker.members(&["method", "params"], |walker, name, _| {
             let value = walker.string_value()?;
@@ -406,6 +406,8 @@ fn input_requests(walker: &mut Walker<'_>, view: &mut dyn View) -> Result<Option
             Ok(())
         })?;
         match feature {
+            // The gateway asks under this name, and what comes back is for it.
+            _ if key == APPROVAL_INPUT => refused = Some(Refused::Unknown),
             Some(ClientFeature::Tasks) | None => refused = Some(Refused::Unknown),
             Some(feature) if !view.passes(ServerMessage::Asks(feature)) => refused = Some(Refused::Feature(feature)),
             Some(_) => {}

@@ -18,7 +18,7 @@ pub struct Owner<'a> {
 }
 
 /// An [`Owner`] as a digest: small, and without personal data.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Binding([u8; 32]);
 
 impl Binding {

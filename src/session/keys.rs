@@ -31,6 +31,11 @@ impl SessionKeys {
         self.keys.iter().map(NamedKey::id)
     }
 
+    /// All of them.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &NamedKey> {
+        self.keys.iter()
+    }
+
     /// Whether nothing can be sealed.
     pub const fn is_empty(&self) -> bool {
         self.keys.is_empty()

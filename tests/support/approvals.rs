@@ -396,19 +396,25 @@ impl Sent {
 
     /// The header edits of a request that was let through.
     pub(crate) fn forwarded(&self) -> Option<&HeaderEdits> {
-        let edits = |command| if let &Command::EditRequestHeaders(ref edits) = command { Some(edits) } else { None };
-        self.commands.iter().find_map(edits)
+        self.commands
+            .iter()
+            .find_map(|command| if let Command::EditRequestHeaders(edits) = command { Some(edits) } else { None })
     }
 
     /// The body in place of the client's.
     pub(crate) fn body(&self) -> Option<&str> {
-        let body = |command| if let &Command::ReplaceRequestBody(ref body) = command { Some(body) } else { None };
-        self.commands.iter().find_map(body).map(|body| str::from_utf8(body).unwrap())
+        let mut bodies = self
+            .commands
+            .iter()
+            .filter_map(|command| if let Command::ReplaceRequestBody(body) = command { Some(body) } else { None });
+        bodies.next().map(|body| str::from_utf8(body).unwrap())
     }
 
     pub(crate) fn reply(&self) -> &LocalReply {
-        let reply = |command| if let &Command::Reply(ref reply) = command { Some(reply) } else { None };
-        let mut replies = self.commands.iter().filter_map(reply);
+        let mut replies = self
+            .commands
+            .iter()
+            .filter_map(|command| if let Command::Reply(reply) = command { Some(reply) } else { None });
         let reply = replies.next().expect("no reply");
         assert!(replies.next().is_none(), "two replies");
         reply

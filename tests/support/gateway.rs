@@ -112,7 +112,7 @@ pub(crate) struct Run<'g> {
 impl Run<'_> {
     pub(crate) fn handle(&mut self, event: Event<'_>) -> (Flow, Vec<Command>) {
         let Gateway { policy, keys, tokens, definitions, revoked, circuits, held, now, .. } = &mut *self.gateway;
-        let (verifier, revoked, held, now) = (&PureRust, revoked.as_ref(), *held, *now);
+        let (verifier, revoked, held, now) = (&PureRust, revoked.as_ref(), &*held, *now);
         let mut surroundings =
             Surroundings { policy, keys, tokens, definitions, revoked, circuits, held, verifier, now };
         let mut commands = Vec::new();

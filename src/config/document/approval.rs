@@ -1,7 +1,5 @@
 //! What is written about approvals.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 
 use super::Risk;
@@ -42,9 +40,31 @@ pub struct ApprovalDocument {
     pub expires: Option<Seconds>,
     /// Which approvals are asked for by risk: for calls whose rule requires a scope of that risk.
     #[serde(default)]
-    pub risk: BTreeMap<Risk, GateDocument>,
+    pub risk: RiskGatesDocument,
     /// Another approval service, asked when the first one cannot be reached.
     pub escalate_to: Option<ApprovalServiceDocument>,
+}
+
+/// What is asked of people by risk. A rule whose scopes have several risks is caught by each of them.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RiskGatesDocument {
+    /// For calls whose rule requires a scope of low risk.
+    pub low: Option<GateDocument>,
+    /// For calls whose rule requires a scope of medium risk.
+    pub medium: Option<GateDocument>,
+    /// For calls whose rule requires a scope of high risk.
+    pub high: Option<GateDocument>,
+}
+
+impl RiskGatesDocument {
+    /// Those that are there.
+    pub fn iter(&self) -> impl Iterator<Item = (Risk, &GateDocument)> {
+        let Self { low, medium, high } = self;
+        let all = [(Risk::Low, low), (Risk::Medium, medium), (Risk::High, high)];
+        all.into_iter().filter_map(|(risk, gate)| gate.as_ref().map(|gate| (risk, gate)))
+    }
 }
 
 /// Another approval service. The fields mean what they mean in `approval`.

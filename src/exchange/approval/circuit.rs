@@ -1,6 +1,10 @@
 //! Which approval services are worth asking, and how many requests wait for them.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use crate::limits;
+use crate::session::Binding;
 use crate::units::UnixSeconds;
 
 /// What a worker has seen of its approval services.
@@ -58,40 +62,73 @@ impl Circuits {
 pub struct HeldRequest {
     /// Bytes of its body, which the proxy keeps.
     pub bytes: usize,
+    /// Whose it is.
+    pub caller: Binding,
 }
 
 /// What all requests of a worker hold that wait for approvals.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct HeldRequests {
+    all: Amount,
+    /// What each caller has of it. One that holds nothing is not in it.
+    callers: BTreeMap<Binding, Amount>,
+}
+
+/// How much is held.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Amount {
     count: usize,
     bytes: usize,
 }
 
-impl HeldRequests {
-    /// With one more.
-    #[must_use]
-    pub fn with(self, request: Option<HeldRequest>) -> Self {
-        let Some(HeldRequest { bytes }) = request else { return self };
+impl Amount {
+    const fn with(self, bytes: usize) -> Self {
         Self { count: self.count.saturating_add(1), bytes: self.bytes.saturating_add(bytes) }
     }
 
-    /// With one less.
-    #[must_use]
-    pub fn without(self, request: Option<HeldRequest>) -> Self {
-        let Some(HeldRequest { bytes }) = request else { return self };
+    const fn without(self, bytes: usize) -> Self {
         Self { count: self.count.saturating_sub(1), bytes: self.bytes.saturating_sub(bytes) }
     }
 
-    /// Whether another one would be too many.
-    pub(super) const fn has_room_for(self, request: HeldRequest) -> bool {
-        self.count < limits::MAX_HELD_REQUESTS
-            && self.bytes.saturating_add(request.bytes) <= limits::MAX_HELD_REQUEST_BYTES
+    /// Whether there may be as much more without passing a part of what a worker holds.
+    const fn has_room_for(self, bytes: usize, part: usize) -> bool {
+        self.count < limits::MAX_HELD_REQUESTS / part
+            && self.bytes.saturating_add(bytes) <= limits::MAX_HELD_REQUEST_BYTES / part
+    }
+}
+
+impl HeldRequests {
+    /// One more is held.
+    pub fn add(&mut self, request: HeldRequest) {
+        let HeldRequest { bytes, caller } = request;
+        self.all = self.all.with(bytes);
+        let own = self.callers.entry(caller).or_default();
+        *own = own.with(bytes);
+    }
+
+    /// One less is held.
+    pub fn remove(&mut self, request: HeldRequest) {
+        let HeldRequest { bytes, caller } = request;
+        self.all = self.all.without(bytes);
+        if let Entry::Occupied(mut own) = self.callers.entry(caller) {
+            *own.get_mut() = own.get().without(bytes);
+            if own.get().count == 0 {
+                own.remove();
+            }
+        }
+    }
+
+    /// Whether another one would not be too many: for the worker, and of its caller, so that nobody takes all the room.
+    pub(super) fn has_room_for(&self, request: HeldRequest) -> bool {
+        let own = self.callers.get(&request.caller).copied().unwrap_or_default();
+        self.all.has_room_for(request.bytes, 1) && own.has_room_for(request.bytes, limits::HELD_REQUESTS_SHARE)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::Owner;
     use crate::units::Seconds;
 
     const NOW: UnixSeconds = UnixSeconds::new(1_800_000_000);
@@ -124,15 +161,30 @@ mod tests {
         assert!(!circuits.admits(0, earlier));
     }
 
+    fn request(bytes: usize, subject: &str) -> HeldRequest {
+        let owner = Owner { resource: "r", issuer: "i", subject, client_id: None, tenant: None };
+        HeldRequest { bytes, caller: owner.into() }
+    }
+
     #[test]
-    fn what_is_held_is_bounded_in_number_and_bytes() {
-        let large = HeldRequest { bytes: limits::MAX_HELD_REQUEST_BYTES / 2 };
-        let held = HeldRequests::default().with(Some(large)).with(Some(large));
-        assert!(held.has_room_for(HeldRequest { bytes: 0 }) && !held.has_room_for(HeldRequest { bytes: 1 }));
-        assert!(held.without(Some(large)).has_room_for(HeldRequest { bytes: 1 }));
-        let small = HeldRequest { bytes: 0 };
-        let many = (0..limits::MAX_HELD_REQUESTS).fold(HeldRequests::default(), |held, _| held.with(Some(small)));
-        assert!(!many.has_room_for(small));
-        assert_eq!(many.with(None).without(None), many);
+    fn what_is_held_is_bounded_in_number_and_bytes_and_for_each_caller() {
+        let share = limits::HELD_REQUESTS_SHARE;
+        let most = limits::MAX_HELD_REQUEST_BYTES / share;
+        let mut held = HeldRequests::default();
+        held.add(request(most, "a"));
+        assert!(!held.has_room_for(request(1, "a")) && held.has_room_for(request(0, "a")));
+        assert!(held.has_room_for(request(most, "b")), "others have their own share");
+        (1..share).for_each(|number| held.add(request(most, &number.to_string())));
+        assert!(!held.has_room_for(request(1, "b")), "all is taken");
+        held.remove(request(most, "a"));
+        assert!(held.has_room_for(request(most, "a")));
+
+        let mut held = HeldRequests::default();
+        (0..limits::MAX_HELD_REQUESTS / share).for_each(|_| held.add(request(0, "a")));
+        assert!(!held.has_room_for(request(0, "a")) && held.has_room_for(request(0, "b")));
+        held.remove(request(0, "a"));
+        assert!(held.has_room_for(request(0, "a")));
+        (1..limits::MAX_HELD_REQUESTS / share).for_each(|_| held.remove(request(0, "a")));
+        assert!(held.callers.is_empty(), "nobody is remembered");
     }
 }

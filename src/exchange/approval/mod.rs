@@ -38,7 +38,7 @@ use crate::identity::Principal;
 use crate::limits;
 use crate::mcp::{InputAction, Member, Target};
 use crate::policy::ObtainApproval;
-use crate::session::ApprovalState;
+use crate::session::{ApprovalState, Binding};
 use crate::units::{Seconds, UnixSeconds};
 use reply::{Page, ReplyTo};
 
@@ -84,6 +84,7 @@ pub(super) struct Waiting {
     id: Option<ApprovalId>,
     step: u8,
     nonce: Nonce,
+    caller: Binding,
     hold_until: UnixSeconds,
     /// When the service was asked last, and how often it has said at once that nothing has happened.
     asked_at: UnixSeconds,
@@ -111,7 +112,7 @@ enum Stage {
 impl Waiting {
     /// What is held for it.
     pub(super) const fn held(&self) -> HeldRequest {
-        HeldRequest { bytes: self.application.bytes }
+        HeldRequest { bytes: self.application.bytes, caller: self.caller }
     }
 }
 
@@ -129,6 +130,7 @@ pub(super) fn begin(
     };
     let now = surroundings.now;
     let nonce = account.nonce();
+    let caller = session::binding(&application.principal, surroundings.policy);
     let mut waiting = Box::new(Waiting {
         hold_until: now.plus(application.obligation.hold()),
         head,
@@ -138,6 +140,7 @@ pub(super) fn begin(
         id: None,
         step: 0,
         nonce,
+        caller,
         asked_at: now,
         hasty: 0,
         expires_at: now,
@@ -238,7 +241,9 @@ impl Waiting {
         surroundings: &mut Surroundings<'_>,
         commands: &mut Vec<Command>,
     ) -> (Phase, Flow) {
-        if !surroundings.circuits.admits(self.service, surroundings.now) {
+        // What may be used up already is asked for whatever else fails; this ends by itself.
+        let is_urgent = matches!(self.stage, Stage::Using { attempts } if attempts > 0);
+        if !is_urgent && !surroundings.circuits.admits(self.service, surroundings.now) {
             return self.without_service(account, Reason::CircuitOpen, surroundings, commands);
         }
         let service = surroundings.policy.approval.as_ref().and_then(|policy| policy.services.get(self.service));
@@ -320,7 +325,8 @@ impl Waiting {
         self.id = Some(state.id.clone());
         self.note(account, |note| (note.id, note.escalated) = (self.id.clone(), self.escalated));
         match state.status {
-            Status::Pending if surroundings.now < self.hold_until => {
+            // A clock that was set back ends the wait.
+            Status::Pending if surroundings.now < self.hold_until && surroundings.now >= self.asked_at => {
                 // A service that does not wait when it is asked to is not asked without end.
                 let is_hasty = self.stage == Stage::Polling && surroundings.now == self.asked_at;
                 self.hasty = if is_hasty { self.hasty.saturating_add(1) } else { 0 };
@@ -386,6 +392,12 @@ impl Waiting {
         let verified = self.trust(surroundings).and_then(|(trust, expected)| {
             verify_grant(grant, &trust, &expected, &consumption, surroundings.now).map_err(DecisionError::reason)
         });
+        // Nor does what acts for the caller approve its calls.
+        let acts = |subject: &str| {
+            token.client_id() == Some(subject) || token.attributes().actors.iter().any(|actor| **actor == *subject)
+        };
+        let is_foreign = |grant: &Grant| !grant.approvers().iter().any(|approver| acts(&approver.subject));
+        let verified = verified.and_then(|grant| is_foreign(&grant).then_some(grant).ok_or(Reason::OwnRequest));
         match verified {
             Ok(grant) => {
                 self.note(account, |note| {
@@ -420,7 +432,7 @@ impl Waiting {
             step: self.step.checked_add(1)?,
             id: self.id.clone()?,
             binding: self.application.binding,
-            owner: session::binding(&self.application.principal, surroundings.policy),
+            owner: self.caller,
             ends: surroundings.now.plus(limits::APPROVAL_AFTERLIFE),
         })
     }
@@ -462,8 +474,7 @@ impl Waiting {
         };
         let service = policy.approval.as_ref().and_then(|approval| approval.services.get(self.service));
         let link = service.map(|service| format!("{}{id}", service.page)).unwrap_or_default();
-        let owner = session::binding(&self.application.principal, policy);
-        let state = policy.sessions.seal_approval(&state, &owner, surroundings.now).ok();
+        let state = policy.sessions.seal_approval(&state, &self.caller, surroundings.now).ok();
         let page = Page { id, link: &link, state, escalated: self.escalated };
         let answer = reply::pending(&self.application.reply_to, account.id, page);
         self.answer(account, answer, surroundings.now, commands)
@@ -480,7 +491,9 @@ impl Waiting {
         let status = if reason == Reason::Used {
             ApprovalStatus::Used
         } else if reason == Reason::Declined {
-            ApprovalStatus::Cancelled
+            // Who only closes a window may come again.
+            let is_withdrawn = self.application.action == Member::Valid(InputAction::Decline);
+            if is_withdrawn { ApprovalStatus::Cancelled } else { ApprovalStatus::Pending }
         } else {
             ApprovalStatus::Unavailable
         };
