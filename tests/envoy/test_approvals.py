@@ -10,8 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+import jsonschema
 import pytest
+import stack
 
+from conftest import NewGateway
 from support import cli, messages, recorder
 from support.approval_service import ApprovalService, approves, rejects
 from support.callers import (
@@ -29,11 +32,12 @@ from support.callers import (
     Way,
     understand,
 )
-from support.gated import Gated, NewGated, assert_recorded, refused, warm_up
+from support.gated import ON_CALL, RULES, Gated, NewGated, assert_recorded, refused, warm_up
 from support.gateway import Document, route_of
 from support.issuer import Issuer
 from support.messages import STATELESS
 from support.mini_server import QUESTION_OF_SERVER, asking
+from support.policy import policy
 from support.trail import Watch, lines_of
 
 #: Ways whose answers differ from each other.
@@ -114,7 +118,10 @@ def test_a_call_that_is_approved_in_time_is_held_and_then_goes_on(gated: Gated, 
     assert_recorded(record, id=approval.id, status="approved", escalated=False, gates=["rule"], step=0)
     assert record["approval"]["held_seconds"] <= 2 and record["approval"]["service"] == gated.service.cluster
     (approver,) = envelope["personal"]["approvers"]
-    assert (approver["issuer"], approver["subject"], approver["roles"]) == (*approval.votes[0][:2], ["automation_admin"])
+    assert (approver["issuer"], approver["subject"], approver["roles"]) == (
+        *approval.votes[0][:2],
+        ["automation_admin"],
+    )
     assert abs(approver["at"] - time.time()) < 60
     assert record["http"]["status"] == 200 and record["response"]["status"] == "success"
 
@@ -240,7 +247,7 @@ def test_an_escalation_is_told_and_recorded(gated: Gated, way: Way) -> None:
     with refused(gated, "approval_pending", told, status="pending", escalated=True):
         told.append(caller.again(first, "gated", arguments))
     assert "others were asked" in told[0].text
-    gated.service.approve(approval.id, "carol", "security_oncall")
+    gated.service.approve(approval.id, "carol", ON_CALL)
     watch = Watch(gated.gateway)
     assert caller.again(told[0], "gated", arguments).kind == "result"
     assert_recorded(watch.one(), status="approved", escalated=True)
@@ -285,14 +292,25 @@ def test_rejections_of_other_methods_than_tool_calls_are_errors(gated: Gated) ->
 
 
 def test_what_is_not_gated_asks_nobody(gated: Gated) -> None:
-    caller = gated.caller()
+    caller, watch = gated.caller(), Watch(gated.gateway)
     assert caller.call("free", {"n": 9}).kind == "result"
     assert caller.call("bulk", {"contacts": ["x"] * 50}).kind == "result"
     assert len(gated.executed()) == 2 and not gated.service.seen
+    free, bypassed = watch.records(2)
+    assert "approval" not in free and bypassed["approval"]["status"] == "bypassed"
     assert caller.call("bulk", {"contacts": ["x"] * 51}).kind == "tool_error"
     # A condition that cannot be evaluated counts as true.
     assert caller.call("bulk", {"contacts": 51}).kind == "tool_error"
     assert len(gated.executed()) == 2 and gated.service.counts["created"] == 2
+
+
+def test_without_anybody_to_ask_gated_calls_are_denied(start_gateway: NewGateway, issuer: Issuer) -> None:
+    gateway = start_gateway(policy(issuer, rules=RULES), issuer)
+    watch = Watch(gateway)
+    for tool, status in (("free", 200), ("gated", 403), ("held", 403)):
+        assert gateway.send(messages.call(tool), issuer.token()).status == status, tool
+    assert [record["reason"] for record in watch.records(3)] == ["permitted", *["approval_unavailable"] * 2]
+    assert len(gateway.upstream.requests) == 1
 
 
 def test_nobody_is_asked_about_a_call_that_may_not_be_made(gated: Gated) -> None:
@@ -857,7 +875,7 @@ def test_the_second_service_is_asked_when_the_first_cannot_be_reached(
                 assert told.kind != "result"
                 approval = second.only()
                 assert told.link == second.page + approval.id and "others were asked" in told.text
-                second.approve(approval.id, "carol", "security_oncall")
+                second.approve(approval.id, "carol", ON_CALL)
                 assert caller.again(told, "gated", arguments).kind == "result"
     finally:
         gated.service.up()
@@ -877,7 +895,11 @@ def test_the_second_service_is_asked_when_the_first_cannot_be_reached(
 def test_the_log_of_all_these_calls_is_whole(shared: Gated) -> None:
     verified = cli.verify(shared.gateway.envoy.audit_key, shared.gateway.audit_log)
     assert verified.is_clean, verified.report
-    records = [json.loads(line)["record"] for line in lines_of(shared.gateway.audit_log)]
+    schema = jsonschema.Draft202012Validator(json.loads((stack.ROOT / "docs" / "audit-record.schema.json").read_text()))
+    records = []
+    for line in lines_of(shared.gateway.audit_log):
+        schema.validate(json.loads(line))
+        records.append(json.loads(line)["record"])
     told = [record for record in records if record.get("approval")]
     assert {record["approval"]["status"] for record in told} >= {
         "pending",

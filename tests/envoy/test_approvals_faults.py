@@ -172,6 +172,11 @@ GRANTS: dict[str, tuple[Callable[[Draft], Any], set[str]]] = {
         lambda draft: draft.signed(approvers=None),
         {"approval_mismatch", "approval_self", *MALFORMED},
     ),
+    "by-somebody-without-the-role": (
+        lambda draft: draft.signed(approvers=[person(roles=["reader"])]),
+        {"approval_unentitled"},
+    ),
+    "by-somebody-without-any-role": (lambda draft: draft.signed(approvers=[person(roles=[])]), MALFORMED),
     "by-somebody-without-name": (lambda draft: draft.signed(approvers=[{"iss": "x"}]), MALFORMED),
     "by-a-number": (lambda draft: draft.signed(approvers=[person(7)]), MALFORMED),
 }
@@ -231,6 +236,19 @@ def test_a_grant_that_was_good_before_is_good_for_nothing_else(gated: Gated) -> 
     assert gated.executed() == [{"n": 1}]
 
 
+def test_a_grant_of_fewer_than_the_policy_asks_for(start_gated: NewGated) -> None:
+    gate = {"count": 2, "hold": "1s"}
+    gated = start_gated(policy={"rules": [{"tools": ["twice"], "scopes": [], "approval": gate}]})
+    caller, approvers = gated.caller(), [person("bob")]
+    gated.service.script = approves()
+    gated.service.forge = lambda draft: draft.signed(approvers=approvers)
+    for others in ([], [person("bob")], [person("carol", roles=["reader"])]):
+        approvers[1:] = others
+        assert_denied(gated, {"approval_unentitled"}, lambda: caller.call("twice", {"n": 1}))
+    approvers[1:] = [person("carol")]
+    assert caller.call("twice", {"n": 1}).kind == "result"
+
+
 def test_a_rejection_is_no_grant_and_a_state_is_no_grant(gated: Gated) -> None:
     """What the service says by the way is not proven, so it does not count."""
     caller = gated.caller()
@@ -269,7 +287,10 @@ ANSWERS: dict[str, tuple[Fault, set[str]]] = {
     "true": (says(200, "true"), MALFORMED),
     "an-empty-object": (says(200, "{}"), MALFORMED),
     "a-web-page": (says(200, "<html>approved</html>", "text/html"), MALFORMED),
-    "not-utf-8": (altered(lambda answer: json.dumps(answer).encode().replace(b'"state": "', b'"state": "\xff')), MALFORMED),
+    "not-utf-8": (
+        altered(lambda answer: json.dumps(answer).encode().replace(b'"state": "', b'"state": "\xff')),
+        MALFORMED,
+    ),
     "nesting-bomb": (says(200, b'{"id":' + b"[" * 20_000), MALFORMED),
     "state-of-the-future": (setting(state="granted"), MALFORMED),
     "state-of-another-type": (setting(state=True), MALFORMED),

@@ -18,10 +18,13 @@ from .trail import Record, Watch
 
 Json = dict[str, Any]
 
+#: Who may approve beside the others when nobody has for a while.
+ON_CALL = "security_oncall"
 #: What is gated, and how.
 RULES: list[Json] = [
     {"tools": ["free"], "scopes": []},
-    {"tools": ["gated", "also_gated"], "scopes": [], "approval": {}},
+    {"tools": ["gated"], "scopes": [], "approval": {"escalate": {"after": "5m", "approvers": [ON_CALL]}}},
+    {"tools": ["also_gated"], "scopes": [], "approval": {}},
     {"tools": ["held"], "scopes": [], "approval": {"hold": "10s"}},
     {"tools": ["briefly"], "scopes": [], "approval": {"hold": "1s"}},
     {"tools": ["bulk"], "scopes": [], "approval": {"when": "size(arguments.contacts) > 50"}},

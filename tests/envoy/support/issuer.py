@@ -61,7 +61,8 @@ class Issuer:
                 issuer.gate.wait(30)
                 status, body = issuer.answer(self.path)
                 self.send_response(status)
-                self.send_header("content-type", "application/jwk-set+json")
+                kind = "application/json" if "openid-configuration" in self.path else "application/jwk-set+json"
+                self.send_header("content-type", kind)
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
