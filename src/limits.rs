@@ -387,5 +387,8 @@ pub const APPROVAL_AFTERLIFE: Seconds = Seconds::new(600);
 /// asked about once a second.
 pub const MAX_HASTY_POLLS: u32 = 4;
 
-/// The part of [`MAX_HELD_REQUESTS`] and [`MAX_HELD_REQUEST_BYTES`] that one caller may take: a quarter.
-pub const HELD_REQUESTS_SHARE: usize = 4;
+/// Most requests of one caller that one worker holds for approvals: a quarter, so that nobody takes all the room.
+pub const MAX_HELD_REQUESTS_OF_CALLER: usize = 1024;
+
+/// Most bytes of requests of one caller that one worker holds for approvals.
+pub const MAX_HELD_REQUEST_BYTES_OF_CALLER: usize = 64 * 1024 * 1024;

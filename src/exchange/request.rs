@@ -14,6 +14,7 @@ use super::command::{Command, Flow, HeaderEdits, Verdict};
 use super::response::{Asked, Forwarded};
 use super::session::{self, SESSION_HEADER};
 use super::{Phase, Surroundings};
+use crate::audit::record::ApprovalStatus;
 use crate::config::CompiledPolicy;
 use crate::http::HeaderList;
 use crate::identity::{Peer, Principal};
@@ -152,6 +153,9 @@ fn finish(account: &mut Account, judged: Judged, head: Head, commands: &mut Vec<
     commands.push(Command::EditRequestHeaders(edits));
     account.decide(Verdict::Allow, "permitted");
     commands.push(Command::Decided { verdict: Verdict::Allow, reason: "permitted" });
+    if account.approval_note().is_some_and(|note| note.status == ApprovalStatus::Approved) {
+        commands.push(Command::CountApproval("granted"));
+    }
     let Head { origin, peer, .. } = head;
     let forwarded = Forwarded { _permit: permit, origin, principal, peer, asked, session, continues };
     (Phase::Forwarded(Box::new(forwarded)), Flow::Pass)

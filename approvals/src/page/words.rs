@@ -57,7 +57,7 @@ pub(super) const fn gate(gate: Gate) -> &'static str {
     match gate {
         Gate::Rule => "Rule of the policy:",
         Gate::Agent => "Role of the agent:",
-        Gate::Risk => "Risk of the scope:",
+        Gate::Risk => "Risk of what it does:",
     }
 }
 

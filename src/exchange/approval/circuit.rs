@@ -74,6 +74,10 @@ pub struct HeldRequests {
     callers: BTreeMap<Binding, Amount>,
 }
 
+const MOST_OF_ALL: Amount = Amount { count: limits::MAX_HELD_REQUESTS, bytes: limits::MAX_HELD_REQUEST_BYTES };
+const MOST_OF_ONE: Amount =
+    Amount { count: limits::MAX_HELD_REQUESTS_OF_CALLER, bytes: limits::MAX_HELD_REQUEST_BYTES_OF_CALLER };
+
 /// How much is held.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct Amount {
@@ -90,10 +94,9 @@ impl Amount {
         Self { count: self.count.saturating_sub(1), bytes: self.bytes.saturating_sub(bytes) }
     }
 
-    /// Whether there may be as much more without passing a part of what a worker holds.
-    const fn has_room_for(self, bytes: usize, part: usize) -> bool {
-        self.count < limits::MAX_HELD_REQUESTS / part
-            && self.bytes.saturating_add(bytes) <= limits::MAX_HELD_REQUEST_BYTES / part
+    /// Whether there may be as much more without passing these bounds.
+    const fn has_room_for(self, bytes: usize, most: Self) -> bool {
+        self.count < most.count && self.bytes.saturating_add(bytes) <= most.bytes
     }
 }
 
@@ -121,7 +124,7 @@ impl HeldRequests {
     /// Whether another one would not be too many: for the worker, and of its caller, so that nobody takes all the room.
     pub(super) fn has_room_for(&self, request: HeldRequest) -> bool {
         let own = self.callers.get(&request.caller).copied().unwrap_or_default();
-        self.all.has_room_for(request.bytes, 1) && own.has_room_for(request.bytes, limits::HELD_REQUESTS_SHARE)
+        self.all.has_room_for(request.bytes, MOST_OF_ALL) && own.has_room_for(request.bytes, MOST_OF_ONE)
     }
 }
 
@@ -168,23 +171,22 @@ mod tests {
 
     #[test]
     fn what_is_held_is_bounded_in_number_and_bytes_and_for_each_caller() {
-        let share = limits::HELD_REQUESTS_SHARE;
-        let most = limits::MAX_HELD_REQUEST_BYTES / share;
+        let most = MOST_OF_ONE.bytes;
         let mut held = HeldRequests::default();
         held.add(request(most, "a"));
         assert!(!held.has_room_for(request(1, "a")) && held.has_room_for(request(0, "a")));
         assert!(held.has_room_for(request(most, "b")), "others have their own share");
-        (1..share).for_each(|number| held.add(request(most, &number.to_string())));
+        (1..MOST_OF_ALL.bytes / most).for_each(|number| held.add(request(most, &number.to_string())));
         assert!(!held.has_room_for(request(1, "b")), "all is taken");
         held.remove(request(most, "a"));
         assert!(held.has_room_for(request(most, "a")));
 
         let mut held = HeldRequests::default();
-        (0..limits::MAX_HELD_REQUESTS / share).for_each(|_| held.add(request(0, "a")));
+        (0..MOST_OF_ONE.count).for_each(|_| held.add(request(0, "a")));
         assert!(!held.has_room_for(request(0, "a")) && held.has_room_for(request(0, "b")));
         held.remove(request(0, "a"));
         assert!(held.has_room_for(request(0, "a")));
-        (1..limits::MAX_HELD_REQUESTS / share).for_each(|_| held.remove(request(0, "a")));
+        (1..MOST_OF_ONE.count).for_each(|_| held.remove(request(0, "a")));
         assert!(held.callers.is_empty(), "nobody is remembered");
     }
 }

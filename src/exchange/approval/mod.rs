@@ -408,7 +408,6 @@ impl Waiting {
                     note.escalated |= grant.escalated();
                     note.ended(surroundings.now);
                 });
-                commands.push(Command::CountApproval("granted"));
                 let Some(continuation) = self.continuation(surroundings) else {
                     return self.refuse(account, Reason::Malformed, surroundings.now, commands);
                 };
