@@ -101,7 +101,7 @@ fn check_votes(record: &Record, entries: &[HistoryEvent]) -> Result<(), String> 
 fn check_consumption(record: &Record, entries: &[HistoryEvent]) -> Result<(), String> {
     let takes = |entry: &&HistoryEvent| matches!(entry.event, EventKind::Consumed | EventKind::Continued);
     let taken = entries.iter().filter(takes);
-    let last = taken.clone().last().map(|entry| (entry.digest.clone().unwrap_or_default(), entry.at));
+    let last = taken.clone().next_back().map(|entry| (entry.digest.clone().unwrap_or_default(), entry.at));
     let stored = record.consumption.as_ref().map(|(nonce, at)| (nonce_digest(nonce), *at));
     if last == stored && i64::try_from(taken.count()) == Ok(record.step) {
         Ok(())
