@@ -453,6 +453,9 @@ fn a_second_service_is_asked_when_the_first_is_not_there() {
         let params = &first.json()["result"]["inputRequests"]["dev.toolgate/approval"]["params"];
         assert_eq!(params["url"], "https://on-call.test/a/approval-0");
         assert!(params["message"].as_str().unwrap().contains("others were asked too"), "{params}");
+        // Whoever comes again too early is told the same.
+        let early = world.send(&again(STATELESS, "write", &arguments, &first, "accept")).json();
+        assert_eq!(early["result"]["inputRequests"]["dev.toolgate/approval"]["params"], *params);
         // Its word counts, and the client's state leads back to it although the first one is there again.
         world.services[1].approve();
         let sent = world.send(&again(STATELESS, "write", &arguments, &first, "accept"));
@@ -473,7 +476,12 @@ fn a_second_service_is_believed_with_its_own_name_only() {
 
 #[test]
 fn a_service_that_answers_something_wrong_is_not_given_up_for_another() {
-    for fate in [|| Fate::Says(401, json!({})), || Fate::Oversized, || Fate::Says(200, json!({}))] {
+    for fate in [
+        || Fate::Says(401, json!({})),
+        || Fate::Says(500, json!({})),
+        || Fate::Oversized,
+        || Fate::Says(200, json!({})),
+    ] {
         let mut world = world_of_two();
         let sent = world.send_with(&write(), |_, _| fate());
         assert_eq!((sent.decided().0, sent.calls.len()), (Verdict::Deny, 1));
@@ -1108,6 +1116,14 @@ fn nothing_waits_in_a_batch() {
         world.service().approve();
         assert_eq!(world.send(&Request::post("read write", &batch)).decided(), denied("approval_in_batch"));
         assert_eq!(world.service().last().state, "approved");
+    }
+    // What is the gateway's own has no place in a batch, whatever else there is in it.
+    let own = json!({"dev.toolgate/approval": {"action": "accept"}});
+    for (name, value) in [("inputResponses", own), ("requestState", "tga1.k1.AAAA.BBBB".into())] {
+        let mut second = call("read");
+        second["params"][name] = value;
+        let sent = world().send(&Request::post("read write", &json!([call("read"), second])));
+        assert_eq!(sent.decided(), denied("approval_state_invalid"), "{name}");
     }
     // A batch of one is a batch as well, but has only one to wait for.
     let sent = world().send(&Request::post("read write", &json!([call("read"), call("read")])));

@@ -118,14 +118,21 @@ def unambiguous(members: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(members)
 
 
+def terms(request: dict[str, Any]) -> tuple[Any, ...]:
+    """Who must approve, and who acts: an approval on other terms is another one. The binding covers neither."""
+    return request["requirements"], request["reason_required"], request["requester"]["actors"]
+
+
 def tally(request: dict[str, Any], created_at: int, votes: list[dict[str, Any]], now: int) -> dict[str, Any]:
     """What comes of votes: `state`, `approvers`, `reason`, and whether others were asked as well by now."""
     gates = request["requirements"]
     is_late = ["escalate" in gate and now >= created_at + gate["escalate"]["after"] for gate in gates]
-    met, approvers = [0] * len(gates), {}
+    met, approvers, requester = [0] * len(gates), {}, request["requester"]
+    # Nobody approves their own calls, nor does what makes them.
+    own = {requester["subject"], requester.get("client_id"), requester.get("agent"), *requester["actors"]}
     for vote in votes:
         person, reason = (vote["iss"], vote["sub"]), vote.get("reason", "").strip()[:500]
-        if vote["sub"] == request["requester"]["subject"] or person in approvers:
+        if vote["sub"] in own or person in approvers:
             continue
         if request["reason_required"] and not reason:
             continue
@@ -184,8 +191,9 @@ class Approvals:
         now, binding, audience = int(time.time()), request["binding"], request["audience"]
         with self.open() as store:
             store.execute("BEGIN IMMEDIATE")  # nobody else creates one meanwhile
-            newest = "SELECT * FROM approvals WHERE binding = ? AND audience = ? ORDER BY rowid DESC LIMIT 1"
-            row = store.execute(newest, (binding, audience)).fetchone()
+            newest = "SELECT * FROM approvals WHERE binding = ? AND audience = ? ORDER BY rowid DESC LIMIT 32"
+            rows = store.execute(newest, (binding, audience)).fetchall()
+            row = next((row for row in rows if terms(json.loads(row["request"])) == terms(request)), None)
             if row is not None and self.attaches(row, now):
                 return row["id"], False
             identifier = secrets.token_urlsafe(16)

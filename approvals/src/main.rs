@@ -162,7 +162,7 @@ fn keygen(out: &Path, kid: Option<String>, kind: KeyKind) -> Result<ExitCode, Fa
 async fn open_store(path: &Path) -> Result<Store, Failure> {
     let config = Config::load(path)?;
     let announcer = Arc::new(Announcer::new(&config.public_url, Vec::new()));
-    Ok(Store::open(&database(&config)?, announcer, Arc::new(Metrics::default())).await?)
+    Ok(Store::open(&database(&config)?, config.pending_per_requester, announcer, Arc::new(Metrics::default())).await?)
 }
 
 async fn verify_history(path: &Path, known: Option<&Head>) -> Result<ExitCode, Failure> {

@@ -42,7 +42,7 @@ pub fn router(approvals: &Approvals, config: &Config) -> Result<Router, ConfigEr
         None => Router::new(),
     };
     Ok(operations
-        .merge(gateway_api::router(approvals.clone(), config)?)
+        .merge(gateway_api::router(approvals.clone(), config)?.layer(middleware::from_fn(connections::of_gateways)))
         .merge(people)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)

@@ -5,8 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-/// Requests that can wait at the same time. Those beyond are answered at once, with what is known.
-const MAX_WAITS: usize = 8192;
+use crate::connections::MAX_GATEWAYS;
+
+/// Requests that can wait at the same time: half of all connections, so that people and consumptions find one. Those
+/// beyond are answered at once, with what is known.
+const MAX_WAITS: usize = 4096;
+const _: () = assert!(MAX_WAITS <= MAX_GATEWAYS / 2, "waits must leave connections to others");
 
 type Map = BTreeMap<String, (watch::Sender<u64>, usize)>;
 

@@ -241,6 +241,20 @@ def test_another_call_is_another_approval(service: Service) -> None:
     assert first["id"] != second["id"]
 
 
+def test_the_same_call_on_other_terms_is_another_approval(service: Service) -> None:
+    request, first = service.approved()
+    others = [
+        request | {"requirements": [requirement(), requirement(ONCALL)]},
+        request | {"reason_required": True},
+        request | {"requester": request["requester"] | {"actors": ["planner"]}},
+    ]
+    asked_for = [service.create(other).state("pending", 201)["id"] for other in others]
+    assert len({first["id"], *asked_for}) == 4
+    # What was asked for before is still there.
+    assert service.create(request).state("approved")["id"] == first["id"]
+    assert [service.create(other).state("pending")["id"] for other in others] == asked_for
+
+
 def test_many_who_ask_at_once_get_one_approval(service: Service) -> None:
     request = asked(service)
     with ThreadPoolExecutor(12) as pool:
@@ -545,6 +559,16 @@ def test_a_decision_without_the_reason_that_it_needs_does_not_count(service: Ser
     service.decide(approval["id"], "approve", "carol", [ROLE])
     stays_pending(service, approval)
     service.decide(approval["id"], "approve", "carol", [ROLE], "as agreed")
+    service.read(approval, wait=5).state("approved")
+
+
+def test_nothing_that_acts_for_the_requester_counts(service: Service) -> None:
+    requester = asked(service)["requester"] | {"agent": "helper", "actors": ["planner"]}
+    _, approval = service.pending(requester=requester)
+    for subject in ("desk", "helper", "planner"):
+        service.decide(approval["id"], "approve", subject, [ROLE])
+    service.read(approval, wait=2).state("pending")
+    service.decide(approval["id"], "approve", "carol", [ROLE])
     service.read(approval, wait=5).state("approved")
 
 

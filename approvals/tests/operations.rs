@@ -92,6 +92,8 @@ async fn what_cannot_be_used_is_said_and_not_started() {
         ("retention", json!("1d")),
         ("retention", json!(90)),
         ("webhooks", json!([{"url": "http://hooks.example/"}])),
+        ("webhooks", json!([{"url": "https://hooks.example/"}, {"url": "https://hooks.example/"}])),
+        ("pending_per_requester", json!(0)),
         ("unknown", json!(1)),
     ];
     for (name, value) in cases {
@@ -183,6 +185,24 @@ async fn messages_are_signed_and_tried_again() {
     answer(service.post(&format!("/v1/approvals/{id}/cancel"), &json!({"binding": binding(1)}))).await;
     let all = until(&received, 3).await;
     assert!(all[2].1.contains("\"state\":\"cancelled\""));
+}
+
+#[tokio::test]
+async fn a_receiver_that_does_not_answer_delays_no_other() {
+    let database = Database::new(Which::Sqlite).unwrap();
+    let (url, received) = receiver(0).await;
+    // It accepts connections, and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent_url = format!("http://{}/hook", silent.local_addr().unwrap());
+    let mut setup = Setup::new(&database.url);
+    setup.set("webhooks", json!([{"name": "a-silent", "url": silent_url}, {"name": "chat", "url": url}]));
+    let service = setup.serve();
+    answer(service.post("/v1/approvals", &request(1))).await;
+    until(&received, 1).await;
+    let began = Instant::now();
+    answer(service.post("/v1/approvals", &request(2))).await;
+    until(&received, 2).await;
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

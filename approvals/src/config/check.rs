@@ -5,14 +5,20 @@ use std::net::IpAddr;
 
 use url::{Host, Url};
 
-use super::{Config, ConfigError, Days, Webhook};
+use super::{ApproverTokens, Config, ConfigError, Days, Span, Webhook};
 
 /// Gateways, keys or webhooks in one list.
 const MAX_ITEMS: usize = 64;
 /// Characters of a name.
 const MAX_NAME: usize = 64;
+/// What a whole gateway can have waiting.
+const MAX_PENDING_PER_REQUESTER: u32 = 10_000;
 /// An approval and its continuation must have ended before they are deleted.
 const MIN_RETENTION: Days = Days(2);
+/// People need the time to read and decide.
+const MIN_MAX_AGE: Span = Span(5 * 60);
+/// A day: roles are taken away.
+const MAX_MAX_AGE: Span = Span(24 * 3600);
 /// Days of ten years.
 const MAX_RETENTION: Days = Days(3653);
 
@@ -42,10 +48,34 @@ impl Config {
                 return unusable("gateways.audiences", "is empty");
             }
         }
+        self.check_people()?;
         check_names("webhooks", self.webhooks.iter().filter_map(|hook| hook.name.as_deref()))?;
         self.webhooks.iter().try_for_each(check_webhook)?;
+        if !(1..=MAX_PENDING_PER_REQUESTER).contains(&self.pending_per_requester) {
+            return unusable("pending_per_requester", "must be 1 to 10000");
+        }
         if !(MIN_RETENTION..=MAX_RETENTION).contains(&self.retention) {
             return unusable("retention", "must be 2d to 3653d");
+        }
+        Ok(())
+    }
+
+    fn check_people(&self) -> Result<(), ConfigError> {
+        let Some(sign_in) = &self.sign_in else { return Ok(()) };
+        let Ok(issuer) = Url::parse(&sign_in.issuer) else { return unusable("sign_in.issuer", "is no URL") };
+        // Whoever could answer in its place could sign in as anybody.
+        check_url("sign_in.issuer", &issuer)?;
+        if !(MIN_MAX_AGE..=MAX_MAX_AGE).contains(&sign_in.max_age) {
+            return unusable("sign_in.max_age", "must be 5m to 24h");
+        }
+        let Some(ApproverTokens { audience, .. }) = &self.approver_tokens else { return Ok(()) };
+        // Tokens that are made for something else must not open the inbox.
+        let is_of_gateway = self.gateways.iter().any(|gateway| gateway.audiences.contains(audience));
+        if audience.is_empty() || is_of_gateway || *audience == sign_in.client_id {
+            return unusable(
+                "approver_tokens.audience",
+                "must not be empty, an audience of a gateway or the client_id",
+            );
         }
         Ok(())
     }

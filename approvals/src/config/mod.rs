@@ -12,7 +12,7 @@ use url::Url;
 
 pub(crate) use check::check_url;
 pub use secret::Secret;
-pub use unit::Days;
+pub use unit::{Days, Span};
 
 /// Why the service cannot start with a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +61,10 @@ pub struct Config {
     /// Who is told what happens.
     #[serde(default)]
     pub webhooks: Vec<Webhook>,
+    /// Approvals that one requester, through one client, can have waiting for people; those that were taken back within
+    /// the last minute count too. Default: 100; 1 to 10,000.
+    #[serde(default = "pending_per_requester")]
+    pub pending_per_requester: u32,
     /// How long approvals that have ended, and their history, are kept. Default: 90d; least: 2d.
     #[serde(default)]
     pub retention: Days,
@@ -68,6 +72,10 @@ pub struct Config {
 
 fn session_key_env() -> String {
     "APPROVALS_SESSION_KEY".to_owned()
+}
+
+const fn pending_per_requester() -> u32 {
+    100
 }
 
 /// A key that signs decisions.
@@ -109,6 +117,10 @@ pub struct SignIn {
     /// Claims that hold roles: names, or JSON Pointers. Default: roles.
     #[serde(default = "roles")]
     pub roles: Vec<String>,
+    /// How long a person is believed to have the roles of a sign-in: sessions end after it, and access tokens may not be
+    /// made out for longer. Default: 1h; 5m to 24h.
+    #[serde(default = "max_age")]
+    pub max_age: Span,
 }
 
 fn scopes() -> Vec<String> {
@@ -117,6 +129,10 @@ fn scopes() -> Vec<String> {
 
 fn roles() -> Vec<String> {
     vec!["roles".to_owned()]
+}
+
+const fn max_age() -> Span {
+    Span(3600)
 }
 
 /// Which bearer tokens of approvers are taken.
@@ -207,6 +223,35 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn people_sign_in_where_nobody_listens_in_with_tokens_for_this_service() {
+        let text = std::fs::read_to_string("examples/approvals.yaml").unwrap();
+        let sample: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+        let problem = |pointer: &str, value: serde_json::Value| {
+            let mut config = sample.clone();
+            let (parent, name) = pointer.rsplit_once('/').unwrap();
+            config.pointer_mut(parent).unwrap().as_object_mut().unwrap().insert(name.to_owned(), value);
+            Config::parse(&config.to_string()).map_or_else(|error| error.to_string(), |_| String::new())
+        };
+        for issuer in
+            ["http://idp.norg.example", "idp.norg.example", "ftp://127.0.0.1", "https://user@idp.norg.example"]
+        {
+            let problem = problem("/sign_in/issuer", issuer.into());
+            assert!(problem.starts_with("sign_in.issuer: "), "{issuer}: {problem}");
+        }
+        assert_eq!(problem("/sign_in/issuer", "http://127.0.0.1:8080".into()), "");
+        let of_gateway = sample["gateways"][0]["audiences"][0].clone();
+        for audience in ["".into(), of_gateway, sample["sign_in"]["client_id"].clone()] {
+            let problem = problem("/approver_tokens/audience", audience);
+            assert!(problem.starts_with("approver_tokens.audience: "), "{problem}");
+        }
+        for (max_age, fits) in
+            [("15m", true), ("24h", true), ("300s", true), ("4m", false), ("25h", false), ("1", false)]
+        {
+            assert_eq!(problem("/sign_in/max_age", max_age.into()).is_empty(), fits, "{max_age}");
+        }
+    }
 
     #[test]
     fn the_sample_can_be_used() {

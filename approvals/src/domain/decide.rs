@@ -153,6 +153,33 @@ pub fn entitlement(case: Case<'_>, person: &Person, now: UnixSeconds) -> Result<
     if is_needed { Ok(entitlement) } else { Err(VoteRefusal::Role) }
 }
 
+/// Whether the votes carry it, counted anew from what was stored: roles are looked at again, and not the requirements that
+/// they were counted for.
+#[must_use]
+pub fn is_approved(case: Case<'_>) -> bool {
+    let counts = |vote: &Vote, requirement: &Requirement| {
+        let escalated = has_escalated(requirement, case.created_at, vote.at);
+        vote.entitlement.roles.iter().any(|role| counts_for(requirement, escalated, role))
+    };
+    let votes = case.votes;
+    let is_valid = |(index, vote): (usize, &Vote)| {
+        let requester = &case.request.requester;
+        let mut own = requester.client_id.iter().chain(&requester.agent).chain(&requester.actors);
+        vote.choice == Choice::Approve
+            && vote.at < case.expires_at
+            && vote.subject != requester.subject
+            && !own.any(|name| *name == vote.subject)
+            && !votes.iter().take(index).any(|one| one.subject == vote.subject && one.issuer == vote.issuer)
+    };
+    if votes.is_empty() || !votes.iter().enumerate().all(is_valid) {
+        return false;
+    }
+    case.request.requirements.iter().all(|requirement| {
+        let count = votes.iter().filter(|vote| counts(vote, requirement)).count();
+        u32::try_from(count).is_ok_and(|count| count >= requirement.count)
+    })
+}
+
 /// Whether enough people have approved.
 #[must_use]
 pub fn is_met(requirement: &Requirement, index: usize, votes: &[Vote]) -> bool {

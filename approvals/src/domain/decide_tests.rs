@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{Case, Vote, VoteRefusal, decide, entitlement};
+use super::{Case, Vote, VoteRefusal, decide, entitlement, is_approved};
 use crate::domain::{Ballot, Choice, Person, Request, State};
 use crate::testing;
 
@@ -95,6 +95,7 @@ proptest! {
         });
         let expected = if rejected { State::Rejected } else if met { State::Approved } else { State::Pending };
         prop_assert_eq!(state, expected);
+        prop_assert_eq!(is_approved(case(&request, state, &votes)), state == State::Approved, "counted anew");
     }
 
     /// A vote after the end changes nothing, whatever the end.

@@ -10,7 +10,7 @@ mod validate;
 mod view;
 
 pub use clean::{capped, printable};
-pub use decide::{Case, Entitlement, Vote, VoteRefusal, decide, entitlement, is_met};
+pub use decide::{Case, Entitlement, Vote, VoteRefusal, decide, entitlement, is_approved, is_met};
 pub use person::{Ballot, Choice, MAX_NAME_CHARS, MAX_REASON_CHARS, Person};
 pub use request::{Call, Escalate, Gate, Kind, Request, Requester, Requirement};
 pub use scalar::Scalar;

@@ -35,6 +35,17 @@ pub struct Request {
     pub escalated_from: Option<String>,
 }
 
+impl Request {
+    /// Whether an approval of one is an approval of the other, if it is the same call: the same people must approve, and
+    /// the same act for the requester. The binding covers neither.
+    #[must_use]
+    pub fn has_terms_of(&self, other: &Self) -> bool {
+        self.requirements == other.requirements
+            && self.reason_required == other.reason_required
+            && self.requester.actors == other.requester.actors
+    }
+}
+
 /// Who wants to make the call, from the caller's verified token.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]

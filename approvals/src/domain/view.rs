@@ -215,6 +215,10 @@ pub struct HistoryEvent {
     /// Number of the step, of `continued`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<i64>,
+    /// SHA-256, in hexadecimal: of the request, of `created`; of the vote with its roles, of `voted`; of the nonce, of
+    /// `consumed` and `continued`. It ties the rows to the history, and is not shown to people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 /// What a person may see of an approval.

@@ -65,7 +65,7 @@ async fn create(State(api): State<Api>, request: Request) -> Result<Response, Pr
         Asked::State(state, Attached::Yes) => Ok(answer(StatusCode::OK, &state)),
         Asked::State(state, Attached::No) => Ok(answer(StatusCode::CREATED, &state)),
         Asked::TooMany => {
-            let detail = "Too many approvals of this gateway wait for people.";
+            let detail = "Too many approvals of this requester or gateway wait for people.";
             Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_pending", detail))
         }
     }

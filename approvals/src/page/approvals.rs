@@ -1,7 +1,7 @@
 //! Seeing and deciding.
 
-use axum::extract::rejection::{FormRejection, QueryRejection};
-use axum::extract::{Form, Path, Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::header::HeaderMap;
 use http::{StatusCode, Uri};
@@ -16,6 +16,7 @@ use super::shown::Shown;
 use super::words::{Standing, Status};
 use super::{Web, origin};
 use crate::approver_api;
+use crate::body::{self, BodyError};
 use crate::domain::{Ballot, Choice, Person, VoteRefusal};
 use crate::sign_in::{Destination, Session};
 use crate::store::StoreError;
@@ -64,20 +65,27 @@ pub(super) async fn decide(
     State(web): State<Web>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    form: Result<Form<Decision>, FormRejection>,
+    request: Request,
 ) -> Response {
     let now = web.clock.now();
     let Some(session) = web.sign_in.session(&headers) else {
         return Notice::signed_out(&Destination::of(&format!("/approvals/{id}"))).answer(now);
     };
-    let Ok(Form(form)) = form else { return Notice::bad_form().answer(now) };
-    if !origin::is_own(&headers, &web.origin) || !web.sign_in.is_csrf_token(&session, &form.csrf) {
+    if !origin::is_own(&headers, &web.origin) {
+        return Notice::stale_form().answer(now);
+    }
+    // Nobody else can make the service wait for a body.
+    let form: Decision = match body::form(request).await {
+        Ok(form) => form,
+        Err(error) => return Notice::bad_form(error).answer(now),
+    };
+    if !web.sign_in.is_csrf_token(&session, &form.csrf) {
         return Notice::stale_form().answer(now);
     }
     let decision = match form.decision.as_str() {
         "approve" => Choice::Approve,
         "reject" => Choice::Reject,
-        _ => return Notice::bad_form().answer(now),
+        _ => return Notice::bad_form(BodyError::Unreadable).answer(now),
     };
     // A form sends line breaks as CR and LF, which count twice.
     let reason = form.reason.replace("\r\n", "\n");

@@ -81,6 +81,9 @@ struct Later<'a> {
 
 struct VoteLine<'a> {
     name: Shown<'a>,
+    /// People can choose their names, but not these.
+    subject: Shown<'a>,
+    issuer: Shown<'a>,
     verb: &'static str,
     is_own: bool,
     at: When,
@@ -210,6 +213,8 @@ fn gate(requirement: &RequirementView) -> GateLine<'_> {
 fn voted<'a>(vote: &'a VoteView, person: &Person) -> VoteLine<'a> {
     VoteLine {
         name: Shown::new(vote.name.as_deref().unwrap_or(&vote.sub)),
+        subject: Shown::new(&vote.sub),
+        issuer: Shown::new(&vote.iss),
         verb: words::voted(vote.decision),
         is_own: vote.iss == person.issuer && vote.sub == person.subject,
         at: When::new(vote.at),

@@ -1,6 +1,8 @@
 //! News for pages that are open: server-sent events that say that something has changed, and nothing else.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
@@ -26,8 +28,12 @@ pub(super) const MAX_STREAMS: usize = 512;
 const MAX_AGE: Duration = Duration::from_secs(300);
 /// Time after which is looked, even if nothing is said to have changed: escalation and other processes are seen then.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Streams of one person at a time: those of a few browsers.
+const MAX_STREAMS_OF_ONE: usize = 8;
 /// Time for which changes are gathered.
 const GATHER: Duration = Duration::from_millis(150);
+/// The same for the list, which all changes concern, and which costs more to look at.
+const GATHER_LIST: Duration = Duration::from_secs(1);
 /// Browsers pass over events without data.
 const NO_DATA: &str = "-";
 /// Time between two signs of life.
@@ -57,6 +63,7 @@ struct Live {
     ends_at: Instant,
     is_over: bool,
     _permit: OwnedSemaphorePermit,
+    _place: PlaceOfPerson,
 }
 
 /// `GET /events`: the list.
@@ -87,6 +94,9 @@ fn open(web: Web, headers: HeaderMap, watched: Watched, seen: Option<String>) ->
     let Ok(permit) = web.streams.clone().try_acquire_owned() else {
         return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, HeaderValue::from_static("30"))]).into_response();
     };
+    let Some(place) = web.stream_counts.take(session.person()) else {
+        return (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, HeaderValue::from_static("30"))]).into_response();
+    };
     let last_event = headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
     let live = Live {
         changes: web.approvals.changes(),
@@ -99,9 +109,53 @@ fn open(web: Web, headers: HeaderMap, watched: Watched, seen: Option<String>) ->
         ends_at: Instant::now().checked_add(MAX_AGE).unwrap_or_else(Instant::now),
         is_over: false,
         _permit: permit,
+        _place: place,
     };
     let events = stream::unfold(live, |live| async { live.next().await });
     Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+}
+
+/// Lets changes come for that long: one look is for all of them.
+async fn gather(changes: &mut broadcast::Receiver<Change>, time: Duration) {
+    tokio::time::sleep(time).await;
+    *changes = changes.resubscribe();
+}
+
+/// How many streams each person has open, by issuer and subject.
+#[derive(Clone, Debug, Default)]
+pub(super) struct StreamCounts(Arc<Mutex<BTreeMap<(String, String), usize>>>);
+
+/// The place of one stream among those of a person.
+#[derive(Debug)]
+struct PlaceOfPerson {
+    counts: StreamCounts,
+    person: (String, String),
+}
+
+impl StreamCounts {
+    /// A place for one more stream, if this person has not too many.
+    fn take(&self, person: Person) -> Option<PlaceOfPerson> {
+        let person = (person.issuer, person.subject);
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(person.clone()).or_default();
+        if *count >= MAX_STREAMS_OF_ONE {
+            return None;
+        }
+        *count = count.saturating_add(1);
+        Some(PlaceOfPerson { counts: self.clone(), person })
+    }
+}
+
+impl Drop for PlaceOfPerson {
+    fn drop(&mut self) {
+        let mut counts = self.counts.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.person) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                counts.remove(&self.person);
+            }
+        }
+    }
 }
 
 impl Live {
@@ -141,7 +195,11 @@ impl Live {
                 Err(RecvError::Closed) => return None,
                 Ok(change) if !self.concerns(&change) => {}
                 Ok(_) | Err(RecvError::Lagged(_)) => {
-                    tokio::time::sleep(GATHER).await;
+                    let time = match self.watched {
+                        Watched::List(_) => GATHER_LIST,
+                        Watched::One(_) => GATHER,
+                    };
+                    gather(&mut self.changes, time).await;
                     return Some(());
                 }
             }
@@ -167,5 +225,22 @@ impl Live {
                 Some(detail::version(&view))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_look_is_for_all_changes_so_far() {
+        let (sender, mut changes) = broadcast::channel(8);
+        for _ in 0..20 {
+            sender.send(Change { id: "x".to_owned() }).unwrap();
+        }
+        gather(&mut changes, Duration::ZERO).await;
+        assert!(changes.is_empty());
+        sender.send(Change { id: "y".to_owned() }).unwrap();
+        assert_eq!(changes.recv().await.unwrap().id, "y");
     }
 }

@@ -26,7 +26,6 @@ mod words;
 
 use std::sync::Arc;
 
-use axum::extract::DefaultBodyLimit;
 use axum::response::Redirect;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
@@ -38,9 +37,6 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::sign_in::{Secrets, SignIn};
 
-/// Bytes of a form.
-const MAX_FORM_BYTES: usize = 16 * 1024;
-
 /// What pages and the approvers' API need.
 #[derive(Clone, Debug)]
 pub struct Web {
@@ -50,6 +46,7 @@ pub struct Web {
     /// Scheme, host and port under which people reach the page.
     origin: Arc<str>,
     streams: Arc<Semaphore>,
+    stream_counts: live::StreamCounts,
 }
 
 impl Web {
@@ -62,6 +59,7 @@ impl Web {
             sign_in: Arc::new(sign_in),
             origin: public_url.origin().ascii_serialization().into(),
             streams: Arc::new(Semaphore::new(live::MAX_STREAMS)),
+            stream_counts: live::StreamCounts::default(),
         }
     }
 
@@ -96,7 +94,6 @@ pub fn router(web: Web) -> Router {
         .route("/callback", get(sign_in_routes::finish))
         .route("/sign-out", post(sign_in_routes::end))
         .route("/assets/{name}", get(assets::asset))
-        .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
         .layer(middleware::from_fn(headers::secure))
         .with_state(web)
 }

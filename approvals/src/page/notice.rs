@@ -6,6 +6,7 @@ use http::StatusCode;
 use http::header::{HeaderValue, WWW_AUTHENTICATE};
 
 use super::frame::{Frame, answer};
+use crate::body::BodyError;
 use crate::domain::UnixSeconds;
 use crate::sign_in::{Destination, SignInError};
 
@@ -71,10 +72,15 @@ impl Notice {
         Self::new(StatusCode::FORBIDDEN, "Nothing was decided", &lines).link("All requests", "/approvals")
     }
 
-    /// A form that is not one of ours.
-    pub(super) fn bad_form() -> Self {
+    /// A form that is not one of ours, or did not come as a whole.
+    pub(super) fn bad_form(error: BodyError) -> Self {
+        let status = match error {
+            BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            BodyError::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::Unreadable => StatusCode::BAD_REQUEST,
+        };
         let lines = ["The form could not be read, so nothing was decided."];
-        Self::new(StatusCode::BAD_REQUEST, "Nothing was decided", &lines).link("All requests", "/approvals")
+        Self::new(status, "Nothing was decided", &lines).link("All requests", "/approvals")
     }
 
     /// The database fails.
@@ -90,6 +96,11 @@ impl Notice {
                 StatusCode::BAD_GATEWAY,
                 "Signing in is not possible now",
                 "The identity provider does not answer. Try again in a moment.",
+            ),
+            SignInError::Unfit(_) => (
+                StatusCode::BAD_GATEWAY,
+                "You were not signed in",
+                "The identity provider cannot be used as it is. Tell those who run this service: its log says why.",
             ),
             SignInError::Refused(_) => (
                 StatusCode::FORBIDDEN,

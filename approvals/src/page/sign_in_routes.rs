@@ -1,7 +1,7 @@
 //! Signing in and out.
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Form, Query, State};
+use axum::extract::{Query, Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::header::HeaderMap;
 use serde::Deserialize;
@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::frame::with_cookies;
 use super::notice::Notice;
 use super::{Web, origin};
+use crate::body;
 use crate::sign_in::{Answer, Destination, SignInError};
 
 /// Where somebody wants to go after signing in.
@@ -59,12 +60,19 @@ pub(super) async fn finish(
 }
 
 /// `POST /sign-out`.
-pub(super) async fn end(State(web): State<Web>, headers: HeaderMap, Form(form): Form<Bare>) -> Response {
+pub(super) async fn end(State(web): State<Web>, headers: HeaderMap, request: Request) -> Response {
     let now = web.clock.now();
     let Some(session) = web.sign_in.session(&headers) else {
         return Notice::signed_out_now().answer(now);
     };
-    if !origin::is_own(&headers, &web.origin) || !web.sign_in.is_csrf_token(&session, &form.csrf) {
+    if !origin::is_own(&headers, &web.origin) {
+        return Notice::stale_form().answer(now);
+    }
+    let form: Bare = match body::form(request).await {
+        Ok(form) => form,
+        Err(error) => return Notice::bad_form(error).answer(now),
+    };
+    if !web.sign_in.is_csrf_token(&session, &form.csrf) {
         return Notice::stale_form().answer(now);
     }
     with_cookies(Notice::signed_out_now().answer(now), web.sign_in.end(&session))

@@ -7,6 +7,7 @@ use tokio::time::sleep;
 use tracing::error;
 
 use super::{Approvals, Change};
+use crate::webhooks::Hook;
 
 /// How often the database is asked what other processes have done.
 const FOLLOW_EVERY: Duration = Duration::from_millis(400);
@@ -27,8 +28,11 @@ impl Approvals {
         tasks.spawn(async move { this.until_stopped(this.follow()).await });
         let this = self.clone();
         tasks.spawn(async move { this.until_stopped(this.sweep()).await });
-        let this = self.clone();
-        tasks.spawn(async move { this.until_stopped(this.send()).await });
+        // Each webhook on its own: one that is slow or gone delays no other.
+        for hook in self.inner.sender.hooks() {
+            let (this, hook) = (self.clone(), hook.clone());
+            tasks.spawn(async move { this.until_stopped(this.send(&hook)).await });
+        }
         let this = self.clone();
         tasks.spawn(async move { this.until_stopped(this.prune()).await });
         tasks
@@ -86,13 +90,15 @@ impl Approvals {
         }
     }
 
-    async fn send(&self) {
+    async fn send(&self, hook: &Hook) {
         let inner = &*self.inner;
+        let mut mail = inner.mail.subscribe();
         loop {
-            match inner.sender.send_due().await {
+            match inner.sender.send_due(hook).await {
                 Ok(0) => {
                     tokio::select! {
-                        () = inner.mail.notified() => {}
+                        // It is closed with the service only.
+                        _ = mail.changed() => {}
                         () = sleep(SEND_EVERY) => {}
                     }
                 }
@@ -108,6 +114,9 @@ impl Approvals {
     async fn prune(&self) {
         let inner = &*self.inner;
         loop {
+            if let Err(error) = inner.sender.bury_unknown().await {
+                error!(%error, "messages cannot be given up");
+            }
             let now = inner.clock.now();
             match inner.store.prune(now.saturating_sub(inner.retention), now).await {
                 Ok(true) => {}

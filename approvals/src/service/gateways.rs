@@ -48,7 +48,7 @@ pub struct ApprovalState {
 pub enum Asked {
     /// An approval, and whether it was there.
     State(ApprovalState, Attached),
-    /// The gateway has too many that wait.
+    /// The gateway or the requester has too many that wait.
     TooMany,
 }
 

@@ -7,8 +7,10 @@ mod people;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Mutex, Notify, broadcast, watch};
+use tokio::time::Instant;
 
 pub use gateways::{ApprovalState, Asked, GatewayIdentity};
 
@@ -22,6 +24,8 @@ use crate::webhooks::{Announcer, Hook, Sender};
 
 /// Changes that a slow reader can be behind.
 const CHANGES: usize = 1024;
+/// How often the database is counted for the metrics, at most.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// Something has happened to an approval.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -73,8 +77,10 @@ struct Inner {
     /// There may be something new in the database.
     kick: Notify,
     /// There may be something to send.
-    mail: Notify,
+    mail: watch::Sender<()>,
     stopping: watch::Sender<bool>,
+    /// When the database was last counted for the metrics.
+    counted: Mutex<Option<Instant>>,
     /// The last entry of the history when the service was opened.
     followed_from: i64,
     /// Seconds for which what has ended is kept.
@@ -89,9 +95,17 @@ impl Approvals {
     pub async fn open(config: &Config, database: &str, clock: Clock) -> Result<Self, StartError> {
         let signer = Signer::load(config.issuer(), &config.signing_keys)?;
         let hooks = config.webhooks.iter().map(Hook::load).collect::<Result<Vec<_>, _>>()?;
+        for (index, hook) in hooks.iter().enumerate() {
+            // Names that were made from URLs can be the same too, and messages are kept by them.
+            if hooks.iter().take(index).any(|other| other.name() == hook.name()) {
+                let problem = "is the name of another webhook: give each its own".to_owned();
+                return Err(ConfigError::Unusable(format!("webhooks[{index}].name"), problem).into());
+            }
+        }
         let announcer = Arc::new(Announcer::new(&config.public_url, hooks));
         let metrics = Arc::new(Metrics::default());
-        let store = Store::open(database, Arc::clone(&announcer), Arc::clone(&metrics)).await?;
+        let store =
+            Store::open(database, config.pending_per_requester, Arc::clone(&announcer), Arc::clone(&metrics)).await?;
         let sender = Sender::new(announcer, store.clone(), Arc::clone(&metrics), clock.clone())?;
         let inner = Inner {
             followed_from: store.head_seq().await?,
@@ -103,8 +117,9 @@ impl Approvals {
             waits: Waits::default(),
             changes: broadcast::Sender::new(CHANGES),
             kick: Notify::new(),
-            mail: Notify::new(),
+            mail: watch::Sender::new(()),
             stopping: watch::Sender::new(false),
+            counted: Mutex::default(),
             retention: config.retention.seconds(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -130,7 +145,13 @@ impl Approvals {
 
     /// What is counted, with what the database says now. When it does not answer, what it said before.
     pub async fn metrics_text(&self) -> String {
-        let Inner { store, metrics, .. } = &*self.inner;
+        let Inner { store, metrics, counted, .. } = &*self.inner;
+        // Anybody may ask, and counting takes its time: what was counted a moment ago will do.
+        let mut counted = counted.lock().await;
+        if counted.is_some_and(|at| at.elapsed() < COUNT_EVERY) {
+            return metrics.text();
+        }
+        *counted = Some(Instant::now());
         match (store.backlog().await, store.pending().await) {
             (Ok(backlog), Ok(pending)) => {
                 metrics.set_backlog(backlog.waiting, backlog.dead);
@@ -176,6 +197,6 @@ impl Approvals {
     /// Something was written: whoever waits for it is told.
     fn written(&self) {
         self.inner.kick.notify_one();
-        self.inner.mail.notify_one();
+        self.inner.mail.send_replace(());
     }
 }

@@ -39,6 +39,9 @@ impl Approvals {
         let Some(record) = self.inner.store.find(id).await? else { return Ok(None) };
         let Some(visibility) = visibility(record.case(), person) else { return Ok(None) };
         let mut history = self.inner.store.history_of(id).await?;
+        for event in &mut history {
+            event.digest = None;
+        }
         if visibility == Visibility::Status {
             history.retain(|event| event.by.is_none());
         }

@@ -11,7 +11,7 @@ use super::{ApprovalState, Approvals, Asked};
 use crate::domain::{EventKind, Filter, Request, State, VoteRefusal};
 use crate::store::{Asker, Attached, Head, Refusal};
 use crate::testing::database::{Database, Which};
-use crate::testing::{AT_ONCE, binding, gateway, no, on_both, open, person, request, yes};
+use crate::testing::{AT_ONCE, ISSUER, binding, gateway, no, on_both, open, person, request, yes};
 
 on_both! {
     a_call_is_approved_and_let_through_once
@@ -19,6 +19,7 @@ on_both! {
     a_lost_answer_can_be_asked_for_again
     a_call_goes_on_step_by_step
     attaching_follows_the_state
+    an_approval_on_other_terms_is_another
     nothing_is_had_for_another_binding_or_audience
     time_ends_what_nobody_decides
     an_approval_that_is_not_used_expires
@@ -30,9 +31,12 @@ on_both! {
     a_stop_ends_all_waits
     people_see_what_is_theirs
     the_history_shows_what_was_changed
+    what_was_forged_gets_no_grant
     what_is_old_is_deleted_and_the_chain_holds
     messages_are_kept_until_they_are_taken
     a_gateway_can_have_so_many_pending
+    a_requester_can_have_so_many_pending
+    people_who_read_do_not_stop_gateways
 }
 
 async fn ask(approvals: &Approvals, request: &Request) -> (ApprovalState, Attached) {
@@ -207,6 +211,35 @@ async fn attaching_follows_the_state(which: Which) {
     // Taken back: whoever has done it knows.
     bench.approvals.cancel(bench.asker(&binding(1)), &fifth).await.unwrap().unwrap();
     assert_ne!(again().await.0, fifth);
+    bench.assert_whole().await;
+}
+
+async fn an_approval_on_other_terms_is_another(which: Which) {
+    let Some(bench) = Bench::new(which).await else { return };
+    let requirement = |role| json!({"gate": "rule", "name": "r", "approvers": [role], "count": 1});
+    let requester = json!({
+        "issuer": ISSUER, "subject": "asker", "client_id": "asker-client", "roles": [], "actors": ["robot"],
+    });
+    let terms = [
+        json!({}),
+        json!({"requirements": [requirement("admin"), requirement("security")]}),
+        json!({"reason_required": true}),
+        json!({"requester": requester}),
+    ];
+    let mut ids = BTreeSet::new();
+    for terms in &terms {
+        let (state, attached) = ask(&bench.approvals, &request(1, terms)).await;
+        assert_eq!((state.state, attached), (State::Pending, Attached::No), "{terms}");
+        // What was approved for less does not let it through.
+        let _ = bench.approvals.vote(&person("approver", &["admin"]), &state.id, yes()).await.unwrap();
+        ids.insert(state.id);
+    }
+    assert_eq!(ids.len(), terms.len());
+    // Each of them is still found, whatever was asked for since.
+    for terms in &terms {
+        let (state, attached) = ask(&bench.approvals, &request(1, terms)).await;
+        assert_eq!((ids.contains(&state.id), attached), (true, Attached::Yes), "{terms}");
+    }
     bench.assert_whole().await;
 }
 
@@ -438,7 +471,59 @@ async fn the_history_shows_what_was_changed(which: Which) {
     }
     let change = "UPDATE history SET entry = REPLACE(entry, '\"approver\"', '\"somebody\"')";
     sqlx::query(change).execute(pool).await.unwrap();
-    assert_eq!(problems(None).await, 1);
+    // The chain breaks, and the vote is another person's.
+    assert_eq!(problems(None).await, 2);
+}
+
+/// Whoever can write to the database but has no key gets no grant signed by writing.
+async fn what_was_forged_gets_no_grant(which: Which) {
+    let vote = "INSERT INTO votes (seq, issuer, subject, choice, roles, requirements, at, number) \
+                SELECT seq, 'https://idp.test', 'carol', 'approve', '[\"admin\"]', '[0]', created_at, 1 FROM approvals";
+    let forgeries: [(bool, &[&str]); 7] = [
+        (false, &[vote, "UPDATE approvals SET state = 'approved'"]),
+        (false, &["UPDATE approvals SET state = 'approved'"]),
+        (true, &["DELETE FROM votes"]),
+        (true, &["UPDATE votes SET subject = 'carol'"]),
+        (true, &["UPDATE votes SET roles = '[\"other\"]'"]),
+        (true, &["UPDATE approvals SET request = REPLACE(request, 'sms', 'fax')"]),
+        (true, &["UPDATE approvals SET expires_at = expires_at + 1000"]),
+    ];
+    let Some(bench) = Bench::new(which).await else { return };
+    let pool = bench.approvals.store().pool();
+    for (number, (is_approved, statements)) in (0..).zip(forgeries) {
+        let id = bench.ask(number, json!({})).await;
+        if is_approved {
+            bench.approve(&id).await;
+        }
+        bench.assert_whole().await;
+        for statement in statements {
+            sqlx::query(*statement).execute(pool).await.unwrap();
+        }
+        let binding = binding(number);
+        let outcome = bench.approvals.consume(bench.asker(&binding), &id, &nonce(1), 0).await;
+        assert!(outcome.is_err(), "{statements:?} {outcome:?}");
+        assert_eq!(bench.approvals.store().verify_history(None).await.unwrap().problem_count, 1, "{statements:?}");
+        sqlx::query("DELETE FROM approvals").execute(pool).await.unwrap();
+    }
+    // What was consumed is told by the nonce and the step.
+    let id = bench.ask(100, json!({})).await;
+    bench.approve(&id).await;
+    bench.consume(100, &id, 1, 0).await.unwrap();
+    for change in ["nonce = 'x'", "step = 3", "state = 'approved', step = 0, nonce = NULL, nonce_at = NULL"] {
+        let update = format!("UPDATE approvals SET {change}");
+        sqlx::query(sqlx::AssertSqlSafe(update)).execute(pool).await.unwrap();
+        assert_eq!(bench.approvals.store().verify_history(None).await.unwrap().problem_count, 1, "{change}");
+    }
+    let binding = binding(100);
+    assert!(bench.approvals.consume(bench.asker(&binding), &id, &nonce(2), 0).await.is_err());
+    // A beginning that nobody has pruned is missed.
+    sqlx::query("UPDATE history_head SET base_seq = 1, base_hash = (SELECT hash FROM history WHERE seq = 1)")
+        .execute(pool)
+        .await
+        .unwrap();
+    sqlx::query("DELETE FROM history WHERE seq = 1").execute(pool).await.unwrap();
+    let problems = bench.approvals.store().verify_history(None).await.unwrap().problems;
+    assert!(problems.iter().any(|problem| problem.contains("does not say so")), "{problems:?}");
 }
 
 async fn what_is_old_is_deleted_and_the_chain_holds(which: Which) {
@@ -477,35 +562,100 @@ async fn messages_are_kept_until_they_are_taken(which: Which) {
         .await
         .unwrap();
     let now = bench.approvals.clock().now();
-    let letter = store.claim_letters(now).await.unwrap().pop().unwrap();
+    let letter = store.claim_letters("gone", now).await.unwrap().pop().unwrap();
     assert_eq!((letter.attempts, letter.problem.as_deref()), (1, None));
     // One sender has it, until its time is over.
-    assert_eq!(store.claim_letters(now).await.unwrap(), []);
-    assert_eq!(store.claim_letters(now + 60).await.unwrap().len(), 1);
+    assert_eq!(store.claim_letters("gone", now).await.unwrap(), []);
+    assert_eq!(store.claim_letters("gone", now + 60).await.unwrap().len(), 1);
     store.letter_failed(&letter.key, "no answer", Some(now + 100)).await.unwrap();
-    assert_eq!(store.claim_letters(now + 99).await.unwrap(), []);
-    assert_eq!(store.claim_letters(now + 100).await.unwrap().len(), 1);
+    assert_eq!(store.claim_letters("gone", now + 99).await.unwrap(), []);
+    assert_eq!(store.claim_letters("gone", now + 100).await.unwrap().len(), 1);
     store.letter_failed(&letter.key, "no answer", None).await.unwrap();
-    assert_eq!(store.claim_letters(now + 10_000).await.unwrap(), []);
+    assert_eq!(store.claim_letters("gone", now + 10_000).await.unwrap(), []);
     let dead = store.dead_letters(10).await.unwrap();
     assert_eq!(dead[0].problem.as_deref(), Some("no answer"));
     assert_eq!(store.retry_dead_letters(now).await.unwrap(), 1);
-    // A webhook that is not configured any more takes nothing.
-    assert_eq!(bench.approvals.inner.sender.send_due().await.unwrap(), 1);
+    // Another process may know a webhook that this one does not, for a day.
+    assert_eq!(store.claim_letters("other", now).await.unwrap(), []);
+    bench.approvals.clock().advance(86_000);
+    bench.approvals.inner.sender.bury_unknown().await.unwrap();
+    assert_eq!(store.dead_letters(10).await.unwrap().len(), 0);
+    assert_eq!(store.bury_letters(&["gone", "other"], now + 90_000).await.unwrap(), 0);
+    bench.approvals.clock().advance(500);
+    bench.approvals.inner.sender.bury_unknown().await.unwrap();
     assert_eq!(store.dead_letters(10).await.unwrap().len(), 1);
 }
 
 async fn a_gateway_can_have_so_many_pending(which: Which) {
     let Some(bench) = Bench::new(which).await else { return };
     bench.ask(1, json!({})).await;
-    let copy = "INSERT INTO approvals (seq, id, gateway, audience, binding, requester_issuer, requester_subject, target, \
+    let copy = "INSERT INTO approvals (seq, id, gateway, audience, binding, requester_issuer, requester_subject, requester_client, target, \
                 request, state, created_at, expires_at, escalated, step, reported) \
                 WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999) \
-                SELECT 1000 + i, 'copy-' || i, gateway, audience, 'copy', requester_issuer, requester_subject, target, \
+                SELECT 1000 + i, 'copy-' || i, gateway, audience, 'copy', requester_issuer, 'copy', requester_client, target, \
                 request, state, created_at, expires_at, escalated, step, reported FROM approvals, n";
     sqlx::query(copy).execute(bench.approvals.store().pool()).await.unwrap();
     let asked = bench.approvals.ask(&gateway(), &request(2, &json!({})), AT_ONCE).await.unwrap();
     assert_eq!(asked, Asked::TooMany);
     // Those that are there are still found.
     assert_eq!(ask(&bench.approvals, &request(1, &json!({}))).await.1, Attached::Yes);
+}
+
+async fn a_requester_can_have_so_many_pending(which: Which) {
+    let Some(bench) = Bench::new(which).await else { return };
+    let requester = |subject: &str, client: &str| {
+        let client = (!client.is_empty()).then_some(client);
+        json!({"requester": {
+            "issuer": ISSUER, "subject": subject, "client_id": client, "roles": [], "actors": [],
+        }})
+    };
+    let mut last = String::new();
+    for number in 0..100 {
+        last = bench.ask(number, requester("asker", "robot")).await;
+    }
+    let ask = async |number, changes: Value| {
+        bench.approvals.ask(&gateway(), &request(number, &changes), AT_ONCE).await.unwrap()
+    };
+    assert_eq!(ask(100, requester("asker", "robot")).await, Asked::TooMany);
+    assert!(matches!(ask(5, requester("asker", "robot")).await, Asked::State(_, Attached::Yes)));
+    // Neither the person's other clients nor others are kept from asking.
+    assert!(matches!(ask(101, requester("asker", "")).await, Asked::State(_, Attached::No)));
+    assert!(matches!(ask(102, requester("other", "robot")).await, Asked::State(_, Attached::No)));
+    // Taking back makes room after a minute, so that nobody asks and takes back in turns.
+    bench.approvals.cancel(bench.asker(&binding(99)), &last).await.unwrap().unwrap();
+    assert_eq!(ask(100, requester("asker", "robot")).await, Asked::TooMany);
+    bench.approvals.clock().advance(61);
+    assert!(matches!(ask(100, requester("asker", "robot")).await, Asked::State(_, Attached::No)));
+}
+
+async fn people_who_read_do_not_stop_gateways(which: Which) {
+    let Some(bench) = Bench::new(which).await else { return };
+    let store = bench.approvals.store();
+    let mut held = Vec::new();
+    for _ in 0..store.reads().options().get_max_connections() {
+        held.push(store.reads().acquire().await.unwrap());
+    }
+    let (approver, all) = (person("approver", &["admin"]), Filter::default());
+    assert!(bench.approvals.inbox(&approver, &all).await.is_err());
+    let id = bench.ask(1, json!({})).await;
+    assert_eq!(bench.look(1, &id).await.state, State::Pending);
+    drop(held);
+    assert_eq!(bench.approvals.inbox(&approver, &all).await.unwrap().len(), 1);
+    // Nor can metrics, which anybody may read, be counted without end.
+    let text = bench.approvals.metrics_text().await;
+    bench.ask(2, json!({})).await;
+    let pending = |text: &str| text.lines().find(|line| line.contains("approvals_pending")).map(str::to_owned);
+    assert_eq!(pending(&bench.approvals.metrics_text().await), pending(&text));
+}
+
+#[tokio::test]
+async fn a_commit_waits_for_the_disk_whatever_the_database_says() {
+    let Some(database) = Database::new(Which::Postgres) else { return };
+    sqlx::any::install_default_drivers();
+    let pool = sqlx::AnyPool::connect(&database.url).await.unwrap();
+    sqlx::query("ALTER ROLE postgres SET synchronous_commit = off").execute(&pool).await.unwrap();
+    let approvals = open(&database).await;
+    let setting = "SELECT current_setting('synchronous_commit')";
+    let found: String = sqlx::query_scalar(setting).fetch_one(approvals.store().pool()).await.unwrap();
+    assert_eq!(found, "on");
 }

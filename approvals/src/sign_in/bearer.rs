@@ -1,6 +1,6 @@
 //! Access tokens of people, for the approvers' API.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
 use toolgate::jwt::{
@@ -19,8 +19,6 @@ use crate::domain::Person;
 const REFRESH: u64 = 300;
 /// Seconds for which keys are used while the provider does not answer.
 const MAX_STALE: u64 = 3600;
-/// Seconds for which a token may be made out.
-const MAX_LIFETIME: u64 = 24 * 3600;
 /// The only issuer there is.
 const ISSUER: IssuerIndex = IssuerIndex::new(0);
 
@@ -38,7 +36,8 @@ pub(crate) enum BearerError {
 pub(super) struct AccessTokens {
     issuers: [TrustedIssuer; 1],
     clients: Vec<String>,
-    keys: Mutex<KeyRing>,
+    /// Shared with those who verify: that takes time, and nobody has to wait for it.
+    keys: Mutex<Arc<KeyRing>>,
     /// Held while keys are fetched, so that one fetch serves all who wait.
     fetching: tokio::sync::Mutex<()>,
     http: Http,
@@ -60,14 +59,14 @@ impl AccessTokens {
             audiences: vec![tokens.audience.clone()],
             algorithms: Algorithm::ALL.to_vec(),
             token_types: TokenType::of_access_tokens(),
-            max_lifetime: Seconds::new(MAX_LIFETIME),
+            max_lifetime: Seconds::new(sign_in.max_age.0.into()),
             claims: ClaimNames { roles, ..ClaimNames::default() },
         };
         let source = KeySource::Fetched { refresh: Seconds::new(REFRESH), max_stale: Seconds::new(MAX_STALE) };
         Ok(Self {
             issuers: [issuer],
             clients: tokens.clients.clone(),
-            keys: Mutex::new(KeyRing::new([source])),
+            keys: Mutex::new(Arc::new(KeyRing::new([source]))),
             fetching: tokio::sync::Mutex::default(),
             http,
             clock,
@@ -77,9 +76,16 @@ impl AccessTokens {
     /// The person that a token stands for.
     pub(super) async fn person(&self, token: &str, provider: &Provider) -> Result<Person, BearerError> {
         let now = UnixSeconds::new(u64::try_from(self.clock.now()).unwrap_or_default());
+        // A key that the provider has withdrawn is noticed by this.
+        if !self.keys().due(now).is_empty() {
+            self.fetch(provider, now, |keys| !keys.due(now).is_empty()).await;
+        }
         let verified = match self.verify(token, now) {
-            Err(Refusal::NoKeys(_) | Refusal::UnknownKey(_)) => {
-                self.fetch(provider, now).await;
+            Err(Refusal::UnknownKey(_)) => {
+                let generation = self.keys().generation(ISSUER);
+                let is_wanted =
+                    |keys: &mut KeyRing| keys.generation(ISSUER) == generation && keys.want_unknown_key(ISSUER, now);
+                self.fetch(provider, now, is_wanted).await;
                 self.verify(token, now)
             }
             verified => verified,
@@ -92,8 +98,7 @@ impl AccessTokens {
     }
 
     fn verify(&self, token: &str, now: UnixSeconds) -> Result<VerifiedToken, Refusal> {
-        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        jwt::verify(token, &self.issuers, &keys, &PureRust, now)
+        jwt::verify(token, &self.issuers, &self.keys(), &PureRust, now)
     }
 
     /// A person, through one of the clients. Never a program, nor an agent that acts for somebody.
@@ -114,21 +119,19 @@ impl AccessTokens {
         })
     }
 
-    /// Fetches the keys, unless that was done a moment ago.
-    async fn fetch(&self, provider: &Provider, now: UnixSeconds) {
-        let generation = self.ring(|keys| keys.generation(ISSUER));
+    /// Fetches the keys, if that is still wanted when others have done so.
+    async fn fetch(&self, provider: &Provider, now: UnixSeconds, is_wanted: impl Fn(&mut KeyRing) -> bool) {
         let _one_at_a_time = self.fetching.lock().await;
-        let may_fetch = self.ring(|keys| {
-            let is_new = keys.generation(ISSUER) != generation;
-            !is_new && keys.want_unknown_key(ISSUER, now)
-        });
-        if !may_fetch {
+        if !self.ring(is_wanted) {
             return;
         }
         self.ring(|keys| keys.fetch_started(ISSUER, now));
         let fetched = match provider.jwks_uri().await {
             Ok(uri) => self.http.get(&uri).await.ok(),
-            Err(_) => None,
+            Err(error) => {
+                tracing::warn!(%error, "the keys of the provider cannot be fetched");
+                None
+            }
         };
         let set = fetched.filter(|answer| answer.status().is_success());
         match set.and_then(|answer| KeySet::parse(answer.body()).ok()) {
@@ -140,7 +143,12 @@ impl AccessTokens {
     }
 
     fn ring<T>(&self, use_it: impl FnOnce(&mut KeyRing) -> T) -> T {
-        use_it(&mut self.keys.lock().unwrap_or_else(PoisonError::into_inner))
+        use_it(Arc::make_mut(&mut self.keys.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// The keys as they are now.
+    fn keys(&self) -> Arc<KeyRing> {
+        Arc::clone(&self.keys.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::domain::UnixSeconds;
 const MAX_ENDED: usize = 10_000;
 
 /// Ended sessions, by id, with the time until which they would have lasted. In this process only: after a restart, or
-/// in another process, a copied cookie lasts until it is idle for too long.
+/// in another process, whoever has copied a cookie can use it until the session would have ended.
 #[derive(Debug, Default)]
 pub(super) struct Ended(Mutex<BTreeMap<String, UnixSeconds>>);
 

@@ -1,11 +1,14 @@
 //! Why somebody is not signed in.
 
 /// Why somebody is not signed in. The text is for the log; people are told less.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum SignInError {
     /// The provider cannot be reached, or does not answer as one.
     #[error("the provider: {0}")]
     Unavailable(String),
+    /// The provider must not be used as it is.
+    #[error("the provider cannot be used: {0}")]
+    Unfit(String),
     /// The provider did not sign the person in.
     #[error("the provider refused: {0}")]
     Refused(String),

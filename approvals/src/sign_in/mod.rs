@@ -74,6 +74,8 @@ pub struct SignIn {
     cookies: Cookies,
     ended: Ended,
     issuer: String,
+    /// Seconds for which a sign-in holds.
+    max_age: i64,
     clock: Clock,
 }
 
@@ -124,6 +126,7 @@ impl SignIn {
             cookies: Cookies::new(public_url),
             ended: Ended::default(),
             issuer: config.issuer.clone(),
+            max_age: config.max_age.0.into(),
             clock,
         })
     }
@@ -165,7 +168,7 @@ impl SignIn {
     /// The session that a browser is in.
     pub(crate) fn session(&self, headers: &HeaderMap) -> Option<Session> {
         let session: Session = self.sealer.open(Purpose::Session, self.cookies.find(headers, Cookie::Session)?)?;
-        (session.is_fresh(self.clock.now()) && !self.ended.contains(session.id())).then_some(session)
+        (session.is_fresh(self.clock.now(), self.max_age) && !self.ended.contains(session.id())).then_some(session)
     }
 
     /// The cookie that lets a session last while pages are opened, if it is time to set it.
@@ -176,13 +179,13 @@ impl SignIn {
 
     /// Ends a session; these cookies are to be set.
     pub(crate) fn end(&self, session: &Session) -> Vec<HeaderValue> {
-        self.ended.insert(session.id(), session.ends_at(), self.clock.now());
+        self.ended.insert(session.id(), session.ends_at(self.max_age), self.clock.now());
         [Cookie::Session, Cookie::Flow].into_iter().filter_map(|cookie| self.cookies.forget(cookie)).collect()
     }
 
     fn keep(&self, session: &Session, now: UnixSeconds) -> Option<HeaderValue> {
         let sealed = self.sealer.seal(Purpose::Session, session)?;
-        self.cookies.keep(Cookie::Session, &sealed, session.max_age(now))
+        self.cookies.keep(Cookie::Session, &sealed, session.lasts(now, self.max_age))
     }
 
     /// What forms of this session carry.

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use openidconnect::core::{
     CoreAuthenticationFlow, CoreClient, CoreClientAuthMethod, CoreGenderClaim, CoreIdToken, CoreIdTokenClaims,
-    CoreJwsSigningAlgorithm, CoreProviderMetadata, CoreTokenResponse,
+    CoreJwsSigningAlgorithm, CoreProviderMetadata, CoreSubjectIdentifierType, CoreTokenResponse,
 };
 use openidconnect::{
     AccessTokenHash, AdditionalClaims, AuthType, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret,
@@ -22,11 +22,13 @@ use super::claims::{self, ClaimPath, Claims};
 use super::error::SignInError;
 use super::http_client::Http;
 use crate::clock::Clock;
-use crate::config::{self, ConfigError, Secret};
+use crate::config::{self, ConfigError, Secret, check_url};
 use crate::domain::{Person, UnixSeconds};
 
 /// Seconds for which what the provider says about itself, and its keys, are used without asking again.
-const METADATA_AGE: i64 = 3600;
+const METADATA_AGE: i64 = 300;
+/// Seconds for which they are used while the provider does not answer.
+const MAX_STALE: i64 = 3600;
 /// Seconds between two questions because of a key that is not known: anybody can make one up.
 const UNKNOWN_KEY_COOLDOWN: i64 = 30;
 /// Seconds between two questions to a provider that did not answer.
@@ -83,7 +85,8 @@ pub(super) struct Provider {
 struct Known {
     metadata: Option<Arc<CoreProviderMetadata>>,
     fetched_at: UnixSeconds,
-    failed_at: Option<UnixSeconds>,
+    /// When and why it could not be asked, if that came last.
+    failure: Option<(UnixSeconds, SignInError)>,
 }
 
 impl Provider {
@@ -141,13 +144,14 @@ impl Provider {
         })?;
         let id_token = tokens.id_token().ok_or_else(|| SignInError::Token("there is no id_token".to_owned()))?;
         let nonce = Nonce::new(pending.nonce);
-        let verified = match self.verify(&client, id_token, &nonce) {
+        let (client, verified) = match self.verify(&client, id_token, &nonce) {
             // Keys rotate.
             Err(ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey)) => {
                 let fresh = self.client(&*self.metadata(UNKNOWN_KEY_COOLDOWN).await?);
-                self.verify(&fresh, id_token, &nonce).cloned()
+                let verified = self.verify(&fresh, id_token, &nonce).cloned();
+                (fresh, verified)
             }
-            verified => verified.cloned(),
+            verified => (client, verified.cloned()),
         };
         let verified = verified.map_err(|error| SignInError::Token(error.to_string()))?;
         self.person(&client, &tokens, id_token, &verified).await
@@ -245,25 +249,57 @@ impl Provider {
         if let Some(metadata) = known.metadata.as_ref().filter(|_| now.saturating_sub(known.fetched_at) < max_age) {
             return Ok(Arc::clone(metadata));
         }
-        let is_down = known.failed_at.is_some_and(|at| now.saturating_sub(at) < RETRY_AFTER);
-        let problem = if is_down {
-            "did not answer just now".to_owned()
-        } else {
-            match CoreProviderMetadata::discover_async(self.issuer.clone(), &self.http).await {
+        let just_failed = known.failure.clone().filter(|(at, _)| now.saturating_sub(*at) < RETRY_AFTER);
+        let failure = match just_failed {
+            Some((_, failure)) => failure,
+            None => match self.discover().await {
                 Ok(metadata) => {
                     let metadata = Arc::new(metadata);
-                    *known = Known { metadata: Some(Arc::clone(&metadata)), fetched_at: now, failed_at: None };
+                    *known = Known { metadata: Some(Arc::clone(&metadata)), fetched_at: now, failure: None };
                     return Ok(metadata);
                 }
-                Err(error) => {
-                    known.failed_at = Some(self.clock.now());
-                    error.to_string()
+                Err(failure) => {
+                    known.failure = Some((self.clock.now(), failure.clone()));
+                    failure
                 }
-            }
+            },
         };
-        // What it said before is better than nothing: keys that are gone verify nothing that is new.
-        known.metadata.clone().ok_or(SignInError::Unavailable(problem))
+        if let SignInError::Unfit(_) = failure {
+            known.metadata = None;
+        }
+        // What it said a short while ago is better than nothing.
+        let is_usable = now.saturating_sub(known.fetched_at) < MAX_STALE;
+        known.metadata.clone().filter(|_| is_usable).ok_or(failure)
     }
+
+    async fn discover(&self) -> Result<CoreProviderMetadata, SignInError> {
+        let metadata = CoreProviderMetadata::discover_async(self.issuer.clone(), &self.http).await;
+        let metadata = metadata.map_err(|error| SignInError::Unavailable(error.to_string()))?;
+        check(&metadata)?;
+        Ok(metadata)
+    }
+}
+
+/// Whether people can be told apart by what this provider says, and nobody can listen in.
+fn check(metadata: &CoreProviderMetadata) -> Result<(), SignInError> {
+    // Requester and approver are compared by `sub`, which the gateway and this service get through different clients.
+    if !metadata.subject_types_supported().contains(&CoreSubjectIdentifierType::Public) {
+        let problem = "it does not list `public` in `subject_types_supported`. Then a person can have another `sub` for \
+                       each client, and people could approve their own calls. Use a provider, or a setting of it, \
+                       that gives a person the same `sub` for all clients";
+        return Err(SignInError::Unfit(problem.to_owned()));
+    }
+    let endpoints = [
+        ("authorization_endpoint", Some(metadata.authorization_endpoint().url())),
+        ("token_endpoint", metadata.token_endpoint().map(|endpoint| endpoint.url())),
+        ("userinfo_endpoint", metadata.userinfo_endpoint().map(|endpoint| endpoint.url())),
+        ("jwks_uri", Some(metadata.jwks_uri().url())),
+    ];
+    let named = endpoints.into_iter().filter_map(|(name, url)| url.map(|url| (name, url)));
+    named
+        .into_iter()
+        .try_for_each(|(name, url)| check_url(name, url))
+        .map_err(|error| SignInError::Unfit(error.to_string()))
 }
 
 /// The claims of a token that was verified, all of them.

@@ -7,8 +7,6 @@ use serde::{Deserialize, Serialize};
 use super::seal::{Purpose, Sealer};
 use crate::domain::{Person, UnixSeconds};
 
-/// Seconds from signing in until a person has to sign in again: roles that were taken away live no longer than that.
-pub(super) const MAX_AGE: i64 = 8 * 3600;
 /// Seconds without a page being opened until a person has to sign in again.
 pub(super) const MAX_IDLE: i64 = 3600;
 /// Seconds after which a session is written anew, so that not every answer has to.
@@ -41,10 +39,12 @@ impl Session {
     }
 
     /// Whether it still holds.
-    pub(super) const fn is_fresh(&self, now: UnixSeconds) -> bool {
+    ///
+    /// `max_age`: seconds from signing in until a person has to sign in again.
+    pub(super) const fn is_fresh(&self, now: UnixSeconds, max_age: i64) -> bool {
         let (age, idle) = (now.saturating_sub(self.began_at), now.saturating_sub(self.seen_at));
         // A session from the future was made by a clock that was wrong.
-        age >= -RENEW_AFTER && age < MAX_AGE && idle < MAX_IDLE
+        age >= -RENEW_AFTER && age < max_age && idle < MAX_IDLE
     }
 
     /// The same session, seen now, if that has to be written.
@@ -53,13 +53,13 @@ impl Session {
     }
 
     /// Seconds until it ends at the latest.
-    pub(super) fn max_age(&self, now: UnixSeconds) -> i64 {
-        self.began_at.saturating_add(MAX_AGE).saturating_sub(now).min(MAX_IDLE)
+    pub(super) fn lasts(&self, now: UnixSeconds, max_age: i64) -> i64 {
+        self.ends_at(max_age).saturating_sub(now).min(MAX_IDLE)
     }
 
     /// When it ends, whatever the person does.
-    pub(super) const fn ends_at(&self) -> UnixSeconds {
-        self.began_at.saturating_add(MAX_AGE)
+    pub(super) const fn ends_at(&self, max_age: i64) -> UnixSeconds {
+        self.began_at.saturating_add(max_age)
     }
 
     pub(super) fn id(&self) -> &str {
@@ -107,16 +107,19 @@ mod tests {
 
     #[test]
     fn sessions_end_by_age_and_idleness() {
+        const MAX_AGE: i64 = 8 * 3600;
         let session = session();
-        assert!(session.is_fresh(1000) && session.is_fresh(1000 + MAX_IDLE - 1));
-        assert!(!session.is_fresh(1000 + MAX_IDLE) && !session.is_fresh(0));
+        assert!(session.is_fresh(1000, MAX_AGE) && session.is_fresh(1000 + MAX_IDLE - 1, MAX_AGE));
+        assert!(!session.is_fresh(1000 + MAX_IDLE, MAX_AGE) && !session.is_fresh(0, MAX_AGE));
+        assert!(session.is_fresh(1599, 600) && !session.is_fresh(1600, 600));
+        assert_eq!((session.lasts(1100, 600), session.lasts(1100, MAX_AGE)), (500, MAX_IDLE));
         assert_eq!(session.renewed(1030), None);
         let mut latest = session;
         for now in (1000..1000 + MAX_AGE).step_by(1800) {
             latest = latest.renewed(now).unwrap_or(latest);
-            assert!(latest.is_fresh(now));
+            assert!(latest.is_fresh(now, MAX_AGE));
         }
-        assert!(!latest.is_fresh(1000 + MAX_AGE));
+        assert!(!latest.is_fresh(1000 + MAX_AGE, MAX_AGE));
     }
 
     #[test]

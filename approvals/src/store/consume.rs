@@ -3,7 +3,7 @@
 use super::gateway::Asker;
 use super::record::{self, Record};
 use super::write::{Entry, Write};
-use super::{Store, StoreError};
+use super::{Store, StoreError, evidence};
 use crate::domain::{EventKind, State, UnixSeconds};
 
 /// Steps of one call: it is let through once, and goes on up to nine times.
@@ -42,7 +42,11 @@ impl Store {
             return Ok(Err(Refusal::NotFound));
         };
         write.end_if_due(&mut record).await?;
-        let outcome = match admit(&record, nonce, step, now) {
+        let admission = admit(&record, nonce, step, now);
+        if admission.is_ok() {
+            write.prove(&record).await?;
+        }
+        let outcome = match admission {
             Ok(Admission::Again) => Ok(record),
             Ok(Admission::New) => write.take_step(record, nonce, step).await.map(Ok)?,
             Err(refusal) => Err(refusal),
@@ -88,13 +92,24 @@ fn admit(record: &Record, nonce: &str, step: i64, now: UnixSeconds) -> Result<Ad
 }
 
 impl Write<'_> {
+    /// Fails unless request, votes and consumptions are those of the history, and the votes carry the approval: a grant is
+    /// signed for what people have decided, and not because a row says `approved`.
+    async fn prove(&mut self, record: &Record) -> Result<(), StoreError> {
+        let entries = evidence::entries(self.connection(), &record.id).await?;
+        evidence::check(record, &entries).map_err(|problem| {
+            tracing::error!(id = record.id, problem, "an approval is not what its history says");
+            StoreError::Corrupt("an approval is not what its history says")
+        })
+    }
+
     async fn take_step(&mut self, mut record: Record, nonce: &str, step: i64) -> Result<Record, StoreError> {
         let now = self.now();
+        let digest = Some(evidence::nonce_digest(nonce));
         let (event, entry) = if step == 0 {
             record.consumed_at = Some(now);
-            (EventKind::Consumed, Entry::default())
+            (EventKind::Consumed, Entry { digest, ..Entry::default() })
         } else {
-            (EventKind::Continued, Entry { step: Some(step), ..Entry::default() })
+            (EventKind::Continued, Entry { step: Some(step), digest, ..Entry::default() })
         };
         record.state = State::Consumed;
         record.step = step.saturating_add(1);

@@ -3,13 +3,17 @@
 use super::record::{self, Record, Value};
 use super::verify::hex;
 use super::write::{Entry, Write};
-use super::{Store, StoreError};
+use super::{Store, StoreError, evidence};
 use crate::domain::{EventKind, Request, State, UnixSeconds};
 
 /// Approvals of one gateway that can wait for people at the same time.
 const MAX_PENDING: i64 = 10_000;
 /// Seconds for which an end that nobody was told of is kept for whoever asks again.
 const REPORTABLE_FOR: i64 = 600;
+/// Seconds for which one that was taken back counts for its requester.
+const CANCELLED_COUNTS_FOR: i64 = 60;
+/// Approvals of one call that are compared with a request for it: they differ in who must approve, or who acts.
+const MAX_COMPARED: usize = 32;
 /// Random bytes of an id.
 const ID_BYTES: usize = 16;
 
@@ -27,7 +31,7 @@ pub enum Attached {
 pub enum Created {
     /// An approval.
     Record(Box<Record>, Attached),
-    /// The gateway has too many that wait.
+    /// The gateway or the requester has too many that wait.
     TooMany,
 }
 
@@ -54,8 +58,9 @@ impl Store {
     ) -> Result<Created, StoreError> {
         let mut write = self.write(now).await?;
         let values = [Value::Text(&request.audience), Value::Text(&request.binding)];
-        let tail = "WHERE audience = $1 AND binding = $2 ORDER BY seq DESC LIMIT 1";
-        if let Some(mut newest) = record::select(write.connection(), tail, &values).await?.pop() {
+        let tail = format!("WHERE audience = $1 AND binding = $2 ORDER BY seq DESC LIMIT {MAX_COMPARED}");
+        let of_this_call = record::select(write.connection(), &tail, &values).await?;
+        if let Some(mut newest) = of_this_call.into_iter().find(|record| record.request.has_terms_of(request)) {
             write.end_if_due(&mut newest).await?;
             if attaches(&newest, now) {
                 if !newest.state.is_open() {
@@ -70,7 +75,7 @@ impl Store {
                 .bind(gateway.to_owned())
                 .fetch_one(write.connection())
                 .await?;
-        if pending >= MAX_PENDING {
+        if pending >= MAX_PENDING || write.asked_by(request).await? >= i64::from(self.pending_per_requester) {
             // The newest may have expired just now.
             write.commit().await?;
             return Ok(Created::TooMany);
@@ -126,7 +131,7 @@ impl Store {
     }
 }
 
-/// Whether whoever asks for the same call gets this one, the newest for it.
+/// Whether whoever asks for the same call on the same terms gets this one, the newest of those.
 fn attaches(newest: &Record, now: UnixSeconds) -> bool {
     match newest.state {
         State::Pending | State::Approved => true,
@@ -141,6 +146,29 @@ fn attaches(newest: &Record, now: UnixSeconds) -> bool {
 }
 
 impl Write<'_> {
+    /// Approvals of the same requester and client that wait for people, or were taken back a moment ago: asking and
+    /// taking back in turns tells people as often as asking does.
+    async fn asked_by(&mut self, request: &Request) -> Result<i64, StoreError> {
+        let mut count = 0_i64;
+        let requester = &request.requester;
+        for (state, since) in [(State::Pending, 0), (State::Cancelled, self.now().saturating_sub(CANCELLED_COUNTS_FOR))]
+        {
+            let found: i64 = sqlx::query_scalar(
+                "SELECT COUNT(*) FROM approvals WHERE requester_subject = $1 AND requester_issuer = $2 \
+                 AND requester_client = $3 AND state = $4 AND COALESCE(ended_at, 0) >= $5",
+            )
+            .bind(requester.subject.clone())
+            .bind(requester.issuer.clone())
+            .bind(requester.client_id.clone().unwrap_or_default())
+            .bind(state.as_str())
+            .bind(since)
+            .fetch_one(self.connection())
+            .await?;
+            count = count.saturating_add(found);
+        }
+        Ok(count)
+    }
+
     async fn insert(&mut self, gateway: &str, request: &Request) -> Result<Record, StoreError> {
         let created_at = self.now();
         let mut record = Record {
@@ -163,7 +191,8 @@ impl Write<'_> {
         record.escalates_at = record.next_escalation(created_at.saturating_sub(1));
         self.insert_row(&record).await?;
         self.insert_roles(&record).await?;
-        self.enter(&record, EventKind::Created, Entry::default()).await?;
+        let digest = Some(evidence::request_digest(request)?);
+        self.enter(&record, EventKind::Created, Entry { digest, ..Entry::default() }).await?;
         Ok(record)
     }
 
@@ -171,9 +200,9 @@ impl Write<'_> {
         let request = &record.request;
         let text = serde_json::to_string(request).map_err(|_| StoreError::Corrupt("a request cannot be written"))?;
         sqlx::query(
-            "INSERT INTO approvals (seq, id, gateway, audience, binding, requester_issuer, requester_subject, target, \
-             request, state, created_at, expires_at, escalated, escalates_at, step, reported) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0, 0)",
+            "INSERT INTO approvals (seq, id, gateway, audience, binding, requester_issuer, requester_subject, \
+             requester_client, target, request, state, created_at, expires_at, escalated, escalates_at, step, reported) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0, 0)",
         )
         .bind(record.seq)
         .bind(record.id.clone())
@@ -182,6 +211,7 @@ impl Write<'_> {
         .bind(request.binding.clone())
         .bind(request.requester.issuer.clone())
         .bind(request.requester.subject.clone())
+        .bind(request.requester.client_id.clone().unwrap_or_default())
         .bind(request.call.name.clone())
         .bind(text)
         .bind(record.state.as_str())

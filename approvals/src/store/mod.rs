@@ -4,6 +4,7 @@
 //! come one after the other, each with its entries of the history and its messages, all or nothing of it.
 
 mod consume;
+mod evidence;
 mod gateway;
 mod outbox;
 mod people;
@@ -34,6 +35,10 @@ use crate::webhooks::Announcer;
 
 /// Connections to the database.
 const MAX_CONNECTIONS: u32 = 8;
+/// Connections through which people read, beside those.
+const MAX_READS: u32 = 3;
+/// How long people wait for one.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an operation waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -66,6 +71,8 @@ impl Engine {
             Self::Sqlite => &["PRAGMA busy_timeout = 10000", "PRAGMA synchronous = FULL", "PRAGMA foreign_keys = ON"],
             // One process that hangs must not hold the head of the history for ever.
             Self::Postgres => &[
+                // Neither the role nor the database may turn it off: a consumption that was answered stays.
+                "SET synchronous_commit = on",
                 "SET lock_timeout = '10s'",
                 "SET statement_timeout = '20s'",
                 "SET idle_in_transaction_session_timeout = '15s'",
@@ -78,6 +85,9 @@ impl Engine {
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: AnyPool,
+    /// What people read goes through connections of its own, so that it cannot take those of gateways.
+    reads: AnyPool,
+    pending_per_requester: u32,
     announcer: Arc<Announcer>,
     metrics: Arc<Metrics>,
     /// Writers of this process queue here, and not in the database, where they would hold connections.
@@ -85,31 +95,28 @@ pub struct Store {
 }
 
 impl Store {
-    /// Connects to a database and makes its tables.
+    /// Connects to a database and makes its tables. One requester can have `pending_per_requester` approvals waiting.
     ///
     /// # Errors
     /// When that cannot be done.
-    pub async fn open(url: &str, announcer: Arc<Announcer>, metrics: Arc<Metrics>) -> Result<Self, StoreError> {
+    pub async fn open(
+        url: &str,
+        pending_per_requester: u32,
+        announcer: Arc<Announcer>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let engine = engine(url)?;
-        let settings = engine.settings();
-        let options = AnyPoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT);
-        let options = options.after_connect(move |connection, _| {
-            Box::pin(async move {
-                for setting in settings {
-                    connection.execute(*setting).await?;
-                }
-                Ok(())
-            })
-        });
-        let pool = options.connect(&with_mode(url, engine)).await?;
+        let url = with_mode(url, engine);
+        let pool = options(engine, MAX_CONNECTIONS, ACQUIRE_TIMEOUT).connect(&url).await?;
         let mut connection = pool.acquire().await?;
         if engine == Engine::Sqlite {
             connection.execute("PRAGMA journal_mode = WAL").await?;
         }
         schema::create(&mut connection, engine).await?;
         drop(connection);
-        Ok(Self { pool, announcer, metrics, writer: Arc::default() })
+        let reads = options(engine, MAX_READS, READ_TIMEOUT).connect_lazy(&url)?;
+        Ok(Self { pool, reads, pending_per_requester, announcer, metrics, writer: Arc::default() })
     }
 
     /// Whether the database answers.
@@ -127,10 +134,29 @@ impl Store {
         &self.pool
     }
 
+    /// The connections of people, for tests that take them all.
+    #[cfg(test)]
+    pub(crate) const fn reads(&self) -> &AnyPool {
+        &self.reads
+    }
+
     /// Closes all connections, after what is under way.
     pub async fn close(&self) {
+        self.reads.close().await;
         self.pool.close().await;
     }
+}
+
+fn options(engine: Engine, max: u32, timeout: Duration) -> AnyPoolOptions {
+    let settings = engine.settings();
+    AnyPoolOptions::new().max_connections(max).acquire_timeout(timeout).after_connect(move |connection, _| {
+        Box::pin(async move {
+            for setting in settings {
+                connection.execute(*setting).await?;
+            }
+            Ok(())
+        })
+    })
 }
 
 fn engine(url: &str) -> Result<Engine, StoreError> {

@@ -1,8 +1,8 @@
 //! Messages that wait to be sent, and those that nobody has taken.
 
 use serde::Serialize;
-use sqlx::Row;
 use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row};
 
 use super::{Store, StoreError};
 use crate::domain::UnixSeconds;
@@ -11,6 +11,8 @@ use crate::domain::UnixSeconds;
 const BATCH: i64 = 20;
 /// Seconds for which whoever has taken a message out has it to themselves.
 const CLAIMED_FOR: i64 = 60;
+/// Seconds for which messages to a webhook that this process does not know are left to others: a day.
+const UNKNOWN_FOR: i64 = 86_400;
 
 /// Which message: the entry of the history that it tells of, and to whom.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -58,11 +60,11 @@ pub(crate) struct Backlog {
 }
 
 impl Store {
-    /// Takes out messages that are due. Each goes to one sender, which has a minute.
-    pub(crate) async fn claim_letters(&self, now: UnixSeconds) -> Result<Vec<Letter>, StoreError> {
+    /// Takes out messages to a webhook that are due. Each goes to one sender, which has a minute.
+    pub(crate) async fn claim_letters(&self, hook: &str, now: UnixSeconds) -> Result<Vec<Letter>, StoreError> {
         let due = "SELECT seq, hook, body, created_at, attempts, problem, next_at FROM outbox \
-                   WHERE dead = 0 AND next_at <= $1 ORDER BY next_at, seq LIMIT $2";
-        let rows = sqlx::query(due).bind(now).bind(BATCH).fetch_all(&self.pool).await?;
+                   WHERE hook = $1 AND dead = 0 AND next_at <= $2 ORDER BY next_at, seq LIMIT $3";
+        let rows = sqlx::query(due).bind(hook.to_owned()).bind(now).bind(BATCH).fetch_all(&self.pool).await?;
         let mut letters = Vec::new();
         for row in &rows {
             let mut letter = Letter::read(row)?;
@@ -118,6 +120,23 @@ impl Store {
         Ok(())
     }
 
+    /// Makes dead letters of messages to other webhooks than these that nobody has tried to send for a day: another
+    /// process, with a newer configuration, may know theirs. Returns how many.
+    pub(crate) async fn bury_letters(&self, hooks: &[&str], now: UnixSeconds) -> Result<u64, StoreError> {
+        let places: Vec<String> = (2..).take(hooks.len()).map(|place| format!(" AND hook <> ${place}")).collect();
+        let text = format!(
+            "UPDATE outbox SET dead = 1, problem = 'the webhook is not configured any more' \
+             WHERE dead = 0 AND next_at <= $1{}",
+            places.concat()
+        );
+        let mut query = sqlx::query(AssertSqlSafe(text)).bind(now.saturating_sub(UNKNOWN_FOR));
+        for hook in hooks {
+            query = query.bind((*hook).to_owned());
+        }
+        let _turn = self.writer.lock().await;
+        Ok(query.execute(&self.pool).await?.rows_affected())
+    }
+
     /// Messages that nobody has taken and that are not tried any more, oldest first; up to `limit`.
     ///
     /// # Errors
@@ -144,14 +163,14 @@ impl Store {
 
     pub(crate) async fn backlog(&self) -> Result<Backlog, StoreError> {
         let count = "SELECT COUNT(*) FROM outbox WHERE dead = $1";
-        let waiting = sqlx::query_scalar(count).bind(0_i64).fetch_one(&self.pool).await?;
-        let dead = sqlx::query_scalar(count).bind(1_i64).fetch_one(&self.pool).await?;
+        let waiting = sqlx::query_scalar(count).bind(0_i64).fetch_one(&self.reads).await?;
+        let dead = sqlx::query_scalar(count).bind(1_i64).fetch_one(&self.reads).await?;
         Ok(Backlog { waiting, dead })
     }
 
     /// Approvals that wait for people.
     pub(crate) async fn pending(&self) -> Result<i64, StoreError> {
         let count = "SELECT COUNT(*) FROM approvals WHERE state = 'pending'";
-        Ok(sqlx::query_scalar(count).fetch_one(&self.pool).await?)
+        Ok(sqlx::query_scalar(count).fetch_one(&self.reads).await?)
     }
 }

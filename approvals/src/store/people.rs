@@ -4,7 +4,7 @@ use sqlx::Row;
 
 use super::record::{self, Record, Value};
 use super::write::{Entry, Write};
-use super::{Store, StoreError};
+use super::{Store, StoreError, evidence};
 use crate::domain::{
     self, Actor, Ballot, EventKind, Filter, HistoryEvent, MAX_PAGE, Person, State, UnixSeconds, Vote, VoteRefusal,
 };
@@ -18,12 +18,12 @@ impl Store {
     /// Approvals that the person may see, newest first.
     pub(crate) async fn list(&self, person: &Person, filter: &Filter) -> Result<Vec<Record>, StoreError> {
         let (tail, values) = listing(person, filter);
-        record::select(&mut *self.pool.acquire().await?, &tail, &values).await
+        record::select(&mut *self.reads.acquire().await?, &tail, &values).await
     }
 
     /// The approval with this id.
     pub(crate) async fn find(&self, id: &str) -> Result<Option<Record>, StoreError> {
-        record::by_id(&mut *self.pool.acquire().await?, id).await
+        record::by_id(&mut *self.reads.acquire().await?, id).await
     }
 
     /// Counts a vote. Whether the person may know of the approval has been asked before.
@@ -52,7 +52,7 @@ impl Store {
         let rows = sqlx::query("SELECT entry FROM history WHERE approval_id = $1 ORDER BY seq LIMIT $2")
             .bind(id.to_owned())
             .bind(MAX_HISTORY)
-            .fetch_all(&self.pool)
+            .fetch_all(&self.reads)
             .await?;
         let read = |row: &sqlx::any::AnyRow| {
             let entry: String = row.try_get("entry")?;
@@ -86,6 +86,7 @@ impl Write<'_> {
             decision: Some(vote.choice),
             reason: vote.reason.clone(),
             step: None,
+            digest: Some(evidence::vote_digest(&vote)?),
         };
         record.votes.push(vote);
         self.enter(&record, EventKind::Voted, entry).await?;

@@ -36,6 +36,7 @@ const TABLES: &[&str] = &[
         binding TEXT NOT NULL,
         requester_issuer TEXT NOT NULL,
         requester_subject TEXT NOT NULL,
+        requester_client TEXT NOT NULL,
         target TEXT NOT NULL,
         request TEXT NOT NULL,
         state TEXT NOT NULL,
@@ -53,6 +54,8 @@ const TABLES: &[&str] = &[
     "CREATE INDEX approvals_by_state ON approvals (state, expires_at)",
     "CREATE INDEX approvals_by_gateway ON approvals (gateway, state)",
     "CREATE INDEX approvals_by_requester ON approvals (requester_subject, seq)",
+    "CREATE INDEX approvals_by_client ON approvals (requester_subject, requester_issuer, requester_client, state, ended_at)",
+    "CREATE INDEX approvals_by_target ON approvals (target, seq)",
     "CREATE INDEX approvals_by_escalation ON approvals (escalates_at)",
     "CREATE TABLE approver_roles (
         role TEXT NOT NULL,
@@ -81,7 +84,7 @@ const TABLES: &[&str] = &[
         dead BIGINT NOT NULL,
         problem TEXT,
         PRIMARY KEY (seq, hook))",
-    "CREATE INDEX outbox_by_time ON outbox (dead, next_at)",
+    "CREATE INDEX outbox_by_time ON outbox (hook, dead, next_at)",
 ];
 
 /// The history refuses changes, and deletion of what has not been given up by moving its base.

@@ -1,12 +1,12 @@
 //! Whether the history is whole, and whether approvals stand where it says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hmac_sha256::Hash;
 use serde::Serialize;
 use sqlx::Row;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, evidence, record};
 use crate::domain::{EventKind, HistoryEvent, State};
 
 /// Entries that are read at once.
@@ -115,22 +115,24 @@ impl Store {
     /// Approvals that have changed since the head was read are left out.
     async fn check_states(&self, check: &mut Check) -> Result<(), StoreError> {
         let states = std::mem::take(&mut check.states);
-        for (id, state) in &states {
-            let found: Option<String> = sqlx::query_scalar("SELECT state FROM approvals WHERE id = $1")
-                .bind(id.clone())
-                .fetch_optional(&self.pool)
-                .await?;
-            let Some(found) = found else { continue };
-            if found == state.as_str() {
+        for id in states.keys() {
+            let mut connection = self.pool.acquire().await?;
+            let Some(record) = record::by_id(&mut connection, id).await? else { continue };
+            // Its first entries have been kept long enough.
+            if record.seq <= check.base.seq {
                 continue;
             }
+            let mut entries = evidence::entries(&mut connection, id).await?;
+            drop(connection);
+            entries.retain(|entry| entry.seq <= check.last_entry);
+            let Err(problem) = evidence::check(&record, &entries) else { continue };
             let later: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM history WHERE approval_id = $1 AND seq > $2")
                 .bind(id.clone())
                 .bind(check.last_entry)
                 .fetch_one(&self.pool)
                 .await?;
             if later == 0 {
-                check.problem(format!("approval {id} is {found}, and its history says {}", state.as_str()));
+                check.problem(format!("approval {id}: {problem}"));
             }
         }
         let strangers: i64 = sqlx::query_scalar(
@@ -154,6 +156,10 @@ struct Check {
     last_entry: i64,
     entries: u64,
     states: BTreeMap<String, State>,
+    /// Approvals whose first entries are not kept.
+    cut: BTreeSet<String>,
+    /// The last entry that `pruned` says was deleted.
+    pruned: Option<i64>,
     known_found: bool,
     known: Option<Head>,
     problem_count: u64,
@@ -170,6 +176,8 @@ impl Check {
             base,
             entries: 0,
             states: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            pruned: None,
             known,
             problem_count: 0,
             problems: Vec::new(),
@@ -193,9 +201,7 @@ impl Check {
         }
         match serde_json::from_str::<HistoryEvent>(entry) {
             Ok(event) if event.seq == seq && event.at == at && event.approval_id == id => {
-                if let Some(state) = state_after(event.event) {
-                    self.states.insert(event.approval_id, state);
-                }
+                self.follow(event);
             }
             _ => self.problem(format!("entry {seq} says something else than its row")),
         }
@@ -204,9 +210,33 @@ impl Check {
         self.known_found |= self.known.as_ref() == Some(&self.head);
     }
 
+    fn follow(&mut self, event: HistoryEvent) {
+        let HistoryEvent { seq, event, approval_id, step, .. } = event;
+        if event == EventKind::Pruned {
+            self.pruned = step;
+            return;
+        }
+        let before = self.states.get(&approval_id).copied();
+        if before.is_none() && event != EventKind::Created && self.base.seq > 0 {
+            // Its first entries are not kept any more: where it stood is not known.
+            self.cut.insert(approval_id);
+            return;
+        }
+        if self.cut.contains(&approval_id) {
+            return;
+        }
+        match evidence::follow(before, event) {
+            Ok(Some(state)) => drop(self.states.insert(approval_id, state)),
+            _ => self.problem(format!("entry {seq}: {} cannot follow", event.as_str())),
+        }
+    }
+
     fn finish_chain(&mut self, end: &Head, known: Option<&Head>) {
         if self.last_entry != end.seq || (self.head.seq == end.seq && self.head.hash != end.hash) {
             self.problem(format!("the history ends at {} and should end at {}", self.last_entry, end.seq));
+        }
+        if self.base.seq > 0 && self.pruned != Some(self.base.seq) {
+            self.problem(format!("entries up to {} were deleted, and the history does not say so", self.base.seq));
         }
         if let Some(known) = known
             && !self.known_found
@@ -214,18 +244,5 @@ impl Check {
             let problem = if known.seq < self.base.seq { "was deleted since" } else { "is not in the history" };
             self.problem(format!("entry {} with the hash given {problem}", known.seq));
         }
-    }
-}
-
-/// The state of an approval after an entry; `None`: as before.
-const fn state_after(event: EventKind) -> Option<State> {
-    match event {
-        EventKind::Created => Some(State::Pending),
-        EventKind::Approved => Some(State::Approved),
-        EventKind::Rejected => Some(State::Rejected),
-        EventKind::Expired => Some(State::Expired),
-        EventKind::Cancelled => Some(State::Cancelled),
-        EventKind::Consumed => Some(State::Consumed),
-        EventKind::Voted | EventKind::Escalated | EventKind::Continued | EventKind::Pruned => None,
     }
 }

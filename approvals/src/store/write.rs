@@ -26,6 +26,7 @@ pub(super) struct Entry {
     pub(super) decision: Option<Choice>,
     pub(super) reason: Option<String>,
     pub(super) step: Option<i64>,
+    pub(super) digest: Option<String>,
 }
 
 impl Store {
@@ -93,10 +94,11 @@ impl Write<'_> {
 
     /// Adds an entry to the history.
     pub(super) async fn enter_about(&mut self, id: &str, event: EventKind, entry: Entry) -> Result<(), StoreError> {
-        let Entry { by, decision, reason, step } = entry;
+        let Entry { by, decision, reason, step, digest } = entry;
         let seq = self.next_seq();
         let kind = event;
-        let event = HistoryEvent { seq, at: self.now, event, approval_id: id.to_owned(), by, decision, reason, step };
+        let approval_id = id.to_owned();
+        let event = HistoryEvent { seq, at: self.now, event, approval_id, by, decision, reason, step, digest };
         let text = serde_json::to_string(&event).map_err(|_| StoreError::Corrupt("an entry cannot be written"))?;
         let hash = verify::link(&self.hash, &text);
         sqlx::query("INSERT INTO history (seq, approval_id, at, entry, hash) VALUES ($1, $2, $3, $4, $5)")

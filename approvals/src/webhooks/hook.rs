@@ -47,6 +47,11 @@ impl Hook {
         Ok(Self { name, url, secret, events: webhook.events.clone() })
     }
 
+    /// By which its messages are kept.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// `t=…,v1=…`: HMAC-SHA256, in hexadecimal, over the time, a full stop and the body. `None` without a key.
     pub(super) fn signature(&self, body: &str, now: UnixSeconds) -> Option<String> {
         let secret = self.secret.as_ref()?;

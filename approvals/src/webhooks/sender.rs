@@ -46,14 +46,28 @@ impl Sender {
         Ok(Self { client, announcer, store, metrics, clock })
     }
 
-    /// Sends what is due, side by side. Returns how many there were.
-    pub(crate) async fn send_due(&self) -> Result<usize, StoreError> {
-        let letters = self.store.claim_letters(self.clock.now()).await?;
+    /// Who is told.
+    pub(crate) fn hooks(&self) -> &[Hook] {
+        self.announcer.hooks()
+    }
+
+    /// Gives up what nobody has known the receiver of for long.
+    pub(crate) async fn bury_unknown(&self) -> Result<(), StoreError> {
+        let hooks: Vec<&str> = self.hooks().iter().map(Hook::name).collect();
+        for _ in 0..self.store.bury_letters(&hooks, self.clock.now()).await? {
+            self.metrics.delivered(Delivery::Dead);
+        }
+        Ok(())
+    }
+
+    /// Sends what is due for one webhook, side by side. Returns how many there were.
+    pub(crate) async fn send_due(&self, hook: &Hook) -> Result<usize, StoreError> {
+        let letters = self.store.claim_letters(hook.name(), self.clock.now()).await?;
         let count = letters.len();
         let mut sending = JoinSet::new();
         for letter in letters {
-            let sender = self.clone();
-            sending.spawn(async move { sender.deliver(&letter).await });
+            let (sender, hook) = (self.clone(), hook.clone());
+            sending.spawn(async move { sender.deliver(&hook, &letter).await });
         }
         while let Some(outcome) = sending.join_next().await {
             if let Ok(Err(error)) = outcome {
@@ -63,12 +77,8 @@ impl Sender {
         Ok(count)
     }
 
-    async fn deliver(&self, letter: &Letter) -> Result<(), StoreError> {
+    async fn deliver(&self, hook: &Hook, letter: &Letter) -> Result<(), StoreError> {
         let key = &letter.key;
-        let Some(hook) = self.announcer.hooks().iter().find(|hook| hook.name == key.hook) else {
-            self.metrics.delivered(Delivery::Dead);
-            return self.store.letter_failed(key, "the webhook is not configured any more", None).await;
-        };
         let Err(problem) = self.post(hook, letter).await else {
             self.metrics.delivered(Delivery::Sent);
             return self.store.letter_sent(key).await;

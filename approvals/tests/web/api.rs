@@ -2,6 +2,7 @@
 
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 use crate::site::Site;
 
@@ -89,6 +90,8 @@ async fn tokens_that_are_not_of_a_person_through_a_known_client_are_refused() {
         json!({"act": {}}),
         json!({"sub": "approvals-cli"}),
         json!({"exp": 1_000_000}),
+        // For longer than a sign-in holds.
+        json!({"exp": OffsetDateTime::now_utc().unix_timestamp() + 3700}),
         json!({"iss": "https://evil.example"}),
         json!({"cnf": {"jkt": "x"}}),
     ] {
@@ -112,4 +115,15 @@ async fn new_keys_are_fetched_for_tokens_too() {
     assert_eq!(get(&site, "/v1/inbox", &site.provider.access_token(&json!({}))).await.0, StatusCode::OK);
     site.provider.rotate();
     assert_eq!(get(&site, "/v1/inbox", &site.provider.access_token(&json!({}))).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_key_that_was_withdrawn_is_noticed_for_tokens_too() {
+    let site = Site::start().await;
+    let token = site.provider.access_token(&json!({"exp": site.clock.now() + 1800}));
+    assert_eq!(get(&site, "/v1/inbox", &token).await.0, StatusCode::OK);
+    site.provider.withdraw();
+    assert_eq!(get(&site, "/v1/inbox", &token).await.0, StatusCode::OK);
+    site.clock.advance(301);
+    assert_eq!(get(&site, "/v1/inbox", &token).await.1["code"], "invalid_token");
 }

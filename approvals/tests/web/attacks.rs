@@ -1,7 +1,11 @@
 //! What other sites, and text by others, could do to a page.
 
+use std::time::Duration;
+
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::site::Site;
 
@@ -236,4 +240,55 @@ async fn addresses_without_sense_do_no_harm() {
     ] {
         assert_eq!(browser.get(path).await.status, status, "{path}");
     }
+}
+
+/// What a service answers within these seconds to a form that stops half-way.
+async fn slow_form(site: &Site, path: &str, headers: &str, seconds: u64) -> String {
+    let mut stream = TcpStream::connect(site.origin.strip_prefix("http://").unwrap()).await.unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\n\
+         content-length: 100\r\n{headers}\r\ncsrf="
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 32];
+    let read = tokio::time::timeout(Duration::from_secs(seconds), stream.read(&mut answer)).await.expect("no answer");
+    String::from_utf8_lossy(&answer[..read.unwrap()]).split(' ').nth(1).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn forms_that_stop_half_way_hold_nobody_up() {
+    let site = Site::start().await;
+    let id = site.ask(json!({})).await;
+    let browser = site.browser_of("approver", &["approvers"]).await;
+    let decision = format!("/approvals/{id}/decision");
+    let own = "sec-fetch-site: same-origin\r\n";
+    let cookie = format!("cookie: approvals={}\r\n", browser.cookies["approvals"]);
+    for (path, status) in [("/sign-out", "200"), (&*decision, "401")] {
+        assert_eq!(slow_form(&site, path, own, 5).await, status, "nobody has signed in");
+        assert_eq!(slow_form(&site, path, &cookie, 5).await, "403", "another site");
+    }
+    let headers = format!("{own}{cookie}");
+    let sent = (slow_form(&site, "/sign-out", &headers, 20), slow_form(&site, &decision, &headers, 20));
+    let (one, two) = tokio::join!(sent.0, sent.1);
+    assert_eq!((&*one, &*two), ("408", "408"));
+}
+
+#[tokio::test]
+async fn one_person_has_a_few_streams() {
+    let site = Site::start().await;
+    let browser = site.browser_of("approver", &["approvers"]).await;
+    let open = || {
+        let cookie = format!("approvals={}", browser.cookies["approvals"]);
+        reqwest::Client::new().get(format!("{}/events", site.origin)).header("cookie", cookie).send()
+    };
+    let mut streams = Vec::new();
+    for _ in 0..8 {
+        let stream = open().await.unwrap();
+        assert_eq!(stream.status(), StatusCode::OK);
+        streams.push(stream);
+    }
+    assert_eq!(open().await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
+    let mut other = site.browser_of("other", &["approvers"]).await;
+    let path = "/approvals/AAAAAAAAAAAAAAAAAAAAAA/events";
+    assert_eq!(other.get(path).await.status, StatusCode::OK, "others are not held up");
 }

@@ -137,3 +137,33 @@ async fn history_is_filtered_and_paged() {
     assert!(filtered.contains(&other) && !filtered.contains(&ids[0]));
     assert!(browser.get("/approvals?view=history&state=rejected").await.body.contains("No request fits the filter"));
 }
+
+#[tokio::test]
+async fn who_has_decided_is_shown_by_account() {
+    let site = Site::start().await;
+    let id = site.ask(json!({})).await;
+    let mut browser = site.browser_of("approver", &["approvers"]).await;
+    assert_eq!(decide(&mut browser, &id, "approve", "").await.0, StatusCode::SEE_OTHER);
+    let page = browser.get(&format!("/approvals/{id}")).await.body;
+    let (_, votes) = page.split_once("Decisions so far").unwrap();
+    let (votes, _) = votes.split_once("</section>").unwrap();
+    assert!(votes.contains(">approver<") && votes.contains(site.provider.issuer()), "{votes}");
+}
+
+#[tokio::test]
+async fn what_is_not_shown_is_told() {
+    let site = Site::start().await;
+    let mut browser = site.browser_of("approver", &["approvers"]).await;
+    for (arguments, withheld) in [(json!({}), true), (json!({"/a": 1}), true), (json!({"/a": 1}), false)] {
+        let call = json!({
+            "revision": "2025-11-25", "method": "tools/call", "kind": "tool", "name": "send_message",
+            "arguments": arguments, "withheld": withheld,
+        });
+        let id = site.ask(json!({ "call": call })).await;
+        let page = browser.get(&format!("/approvals/{id}")).await.body;
+        assert!(!page.contains("exactly the arguments"), "{page}");
+        assert!(!page.contains("There are none."), "{page}");
+        assert_eq!(page.contains("not all of which are shown"), withheld, "{page}");
+        assert_eq!(page.contains("Values are shown as the policy allows"), arguments != json!({}), "{page}");
+    }
+}

@@ -26,6 +26,8 @@ pub(crate) struct Behaviour {
     pub(crate) id_token: Value,
     /// What the user info endpoint says.
     pub(crate) user_info: Value,
+    /// What the provider says about itself, over what is right.
+    pub(crate) configuration: Value,
     /// Parameters of the answer to the browser, over those that are right.
     pub(crate) answer: Parameters,
     /// Signs with a key that is not published.
@@ -38,6 +40,7 @@ impl Behaviour {
         Self {
             id_token: json!({"sub": subject, "name": format!("The {subject}"), "roles": roles}),
             user_info: json!({"sub": subject}),
+            configuration: json!({}),
             answer: Parameters::new(),
             forge: false,
         }
@@ -51,6 +54,8 @@ pub(crate) struct Provider(Arc<Inner>);
 struct Inner {
     issuer: String,
     key: Mutex<Ed25519KeyPair>,
+    /// Published in place of `key`, if there is one.
+    published: Mutex<Option<Ed25519KeyPair>>,
     other_key: Ed25519KeyPair,
     behaviour: Mutex<Behaviour>,
     /// Requests that people were sent with, by code.
@@ -65,6 +70,7 @@ impl Provider {
         let provider = Self(Arc::new(Inner {
             issuer,
             key: Mutex::new(Ed25519KeyPair::generate().with_key_id("one")),
+            published: Mutex::default(),
             other_key: Ed25519KeyPair::generate().with_key_id("one"),
             behaviour: Mutex::new(Behaviour::person("approver", &["approvers"])),
             codes: Mutex::default(),
@@ -92,6 +98,11 @@ impl Provider {
     /// New keys; the old ones are gone.
     pub(crate) fn rotate(&self) {
         *self.0.key.lock().unwrap() = Ed25519KeyPair::generate().with_key_id("two");
+    }
+
+    /// Publishes another key, but still signs with the one from before, as somebody does who has stolen it.
+    pub(crate) fn withdraw(&self) {
+        *self.0.published.lock().unwrap() = Some(Ed25519KeyPair::generate().with_key_id("two"));
     }
 
     /// An access token, with these claims over those that are right.
@@ -135,7 +146,7 @@ fn compact(key: &Ed25519KeyPair, typ: &str, claims: &Map<String, Value>) -> Stri
 
 async fn configuration(State(provider): State<Provider>) -> Json<Value> {
     let issuer = provider.issuer();
-    Json(json!({
+    let mut right = json!({
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/authorize"),
         "token_endpoint": format!("{issuer}/token"),
@@ -144,11 +155,15 @@ async fn configuration(State(provider): State<Provider>) -> Json<Value> {
         "response_types_supported": ["code"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256", "EdDSA"],
-    }))
+    });
+    let over = provider.0.behaviour.lock().unwrap().configuration.clone();
+    right.as_object_mut().unwrap().extend(over.as_object().unwrap().clone());
+    Json(right)
 }
 
 async fn jwks(State(provider): State<Provider>) -> Json<Value> {
-    let key = provider.0.key.lock().unwrap();
+    let (key, published) = (provider.0.key.lock().unwrap(), provider.0.published.lock().unwrap());
+    let key = published.as_ref().unwrap_or(&*key);
     let public: Ed25519PublicKey = key.public_key();
     let x = URL_SAFE_NO_PAD.encode(public.to_bytes());
     Json(json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": key.key_id(), "x": x}]}))

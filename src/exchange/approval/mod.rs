@@ -187,7 +187,9 @@ pub(super) fn on_answer(
 ) -> (Phase, Flow) {
     let now = surroundings.now;
     if is_failure(answer) {
-        if surroundings.circuits.failed(waiting.service, now) {
+        // All that is held breaks at once when a service restarts, which is one failure and no sign that it is gone: the next
+        // request that has not heard of it yet will tell.
+        if !waiting.is_heard && surroundings.circuits.failed(waiting.service, now) {
             commands.push(Command::CountApproval("circuit_opened"));
         }
         return waiting.without_service(account, failure(answer), surroundings, commands);
