@@ -13,8 +13,11 @@ from support.callers import PLAIN, WITH_LINKS, Caller, send_async, understand
 from support.gated import RULES, Gated, NewGated
 from support.gateway import Envoy
 from support.http1 import Response
+from support.trail import Watch
 
 HELD = 1000
+#: How many calls of one caller a worker holds.
+ROOM = 1024
 #: Bytes of each call.
 PADDING = 2000
 #: Megabytes that they may cost Envoy, with their connections, buffers and callouts.
@@ -98,9 +101,12 @@ def test_what_was_held_is_given_back(gated: Gated) -> None:
     envoy, service = gated.gateway.envoy, gated.service
 
     async def crowd(first: int) -> None:
-        caller = gated.caller(sub=f"crowd-{first}")
-        posts = [caller.calling("briefly", {"n": first + number, "padding": "x" * PADDING}) for number in range(HELD)]
-        sent = [asyncio.ensure_future(send_async(gated.gateway.port, post, caller.token)) for post in posts]
+        callers = [gated.caller(sub=f"crowd-{number}") for number in range(20)]
+        sent = []
+        for number in range(HELD):
+            caller = callers[number % len(callers)]
+            post = caller.calling("briefly", {"n": first + number, "padding": "x" * PADDING})
+            sent.append(asyncio.ensure_future(send_async(gated.gateway.port, post, caller.token)))
         responses = await asyncio.gather(*sent)
         assert {understand(response).kind for response in responses} == {"tool_error"}
 
@@ -111,3 +117,28 @@ def test_what_was_held_is_given_back(gated: Gated) -> None:
         asyncio.run(crowd(10_000 * round_))
     assert envoy.resident_kilobytes() - memory < 30 * 1024
     assert gated.metrics()["held"] == 0 and service.waiting == 0
+
+
+def test_nobody_takes_all_the_room(gated: Gated) -> None:
+    """Who holds too much is told so at once; others are held as ever."""
+    service, greedy, modest = gated.service, gated.caller(sub="greedy"), gated.caller(sub="modest")
+    service.forget()
+    watch, tried = Watch(gated.gateway), ROOM + 20
+
+    async def main() -> tuple[list[Response], Response]:
+        posts = [greedy.calling("held", {"n": number}) for number in range(tried)]
+        sent = [asyncio.ensure_future(send_async(gated.gateway.port, post, greedy.token)) for post in posts]
+        while service.waiting < ROOM or sum(task.done() for task in sent) < tried - ROOM:
+            await asyncio.sleep(0.02)
+        other = asyncio.ensure_future(send_async(gated.gateway.port, modest.calling("held", {"n": -1}), modest.token))
+        while service.waiting < ROOM + 1:
+            await asyncio.sleep(0.02)
+        for approval in list(service.approvals):
+            service.reject(approval)
+        return await asyncio.gather(*sent), await other
+
+    responses, other = asyncio.run(asyncio.wait_for(main(), 60))
+    told = Counter("rejected" in understand(response).text for response in (*responses, other))
+    assert told == {True: ROOM + 1, False: tried - ROOM} and "rejected" in understand(other).text
+    reasons = Counter(record["reason"] for record in watch.records(tried + 1))
+    assert reasons == {"approval_rejected": ROOM + 1, "approval_busy": tried - ROOM}
