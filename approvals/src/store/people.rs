@@ -39,6 +39,7 @@ impl Store {
             return Ok(Err(VoteRefusal::NotFound));
         };
         write.end_if_due(&mut record).await?;
+        write.escalate_if_due(&mut record).await?;
         let outcome = match domain::decide(record.case(), person, ballot, now) {
             Ok((vote, state)) => Ok(write.count(record, vote, state).await?),
             Err(refusal) => Err(refusal),

@@ -3,7 +3,7 @@
 use super::record::{self, Record, Value};
 use super::write::{Entry, Write};
 use super::{Store, StoreError};
-use crate::domain::{EventKind, UnixSeconds, is_met};
+use crate::domain::{EventKind, State, UnixSeconds, is_met};
 
 /// Approvals that one transaction changes, so that others get their turn.
 const BATCH: usize = 100;
@@ -49,6 +49,12 @@ enum Kind {
 }
 
 impl Write<'_> {
+    /// What time entitles others to is said before they make use of it.
+    pub(super) async fn escalate_if_due(&mut self, record: &mut Record) -> Result<(), StoreError> {
+        let is_due = record.escalates_at.is_some_and(|at| at <= self.now());
+        if record.state == State::Pending && is_due { self.escalate(record).await } else { Ok(()) }
+    }
+
     async fn escalate(&mut self, record: &mut Record) -> Result<(), StoreError> {
         let now = self.now();
         let case = record.case();
