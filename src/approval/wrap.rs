@@ -172,6 +172,13 @@ mod tests {
     }
 
     #[test]
+    fn a_state_that_is_null_is_none() {
+        let message = r#"{"result":{"requestState" : null ,"resultType":"input_required"}}"#;
+        let expected = r#"{"result":{"requestState" : "tga1.x" ,"resultType":"input_required"}}"#;
+        assert_eq!(wrapped(message), (None, expected.to_owned()));
+    }
+
+    #[test]
     fn what_does_not_ask_passes() {
         for message in [
             r#"{"id":1,"result":{"resultType":"complete","requestState":"tga1.x"}}"#,
@@ -197,7 +204,6 @@ mod tests {
         }
         let nested = format!(r#"{{"x":{}{}}}"#, "[".repeat(200), "]".repeat(200));
         let messages = [
-            asking("null"),
             asking("5"),
             asking(r#"{"a":1}"#),
             asking(r#""\ud800""#),
