@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use toolgate::config::{CompiledPolicy, ConfigError};
 
@@ -83,9 +85,8 @@ impl PolicyFile {
     }
 }
 
-/// Every variable holds a key: decisions do not depend on secrets, and none is asked for.
+/// Every variable holds a key of its own: decisions do not depend on secrets, and none is asked for.
 #[expect(clippy::unnecessary_wraps, reason = "the signature of `Variables`")]
-fn dummy_key(_: &str) -> Option<String> {
-    const SECRET: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-    Some(SECRET.to_owned())
+fn dummy_key(name: &str) -> Option<String> {
+    Some(STANDARD.encode(hmac_sha256::Hash::hash(name.as_bytes())))
 }
