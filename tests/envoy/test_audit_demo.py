@@ -105,7 +105,7 @@ def test_records_show_what_the_policy_names_and_no_more(demo: Demo) -> None:
 
 def test_replay_by_the_same_policy_changes_nothing(demo: Demo, policy: Path) -> None:
     found = report("replay", "--policy", policy, demo.gateway.audit_log)
-    nothing = {"would_be_denied": 0, "would_be_allowed": 0, "cannot_tell": 0}
+    nothing = {"would_be_denied": 0, "would_be_allowed": 0, "would_be_gated": 0, "cannot_tell": 0}
     without_token = len(lines(demo)) - TOTAL
     assert found["requests"] == nothing | {
         "total": len(lines(demo)),
