@@ -190,9 +190,6 @@ pub const MAX_APPROVERS: usize = 32;
 /// Longest reason that an approver may give, in characters.
 pub const MAX_APPROVAL_REASON_CHARS: usize = 500;
 
-/// Bytes of such a reason that the caller is shown.
-pub const MAX_SHOWN_REASON_BYTES: usize = 1000;
-
 /// Longest value of a header that the gateway sets.
 pub const MAX_HEADER_VALUE_BYTES: usize = 4096;
 

@@ -322,7 +322,8 @@ impl Waiting {
             return self.refuse(account, Reason::Mismatch, surroundings.now, commands);
         }
         self.is_heard = true;
-        self.expires_at = state.expires_at;
+        // Nobody vouches for what is not signed.
+        self.expires_at = state.expires_at.min(surroundings.now.plus(limits::MAX_APPROVAL_EXPIRY));
         self.escalated |= state.escalated;
         self.id = Some(state.id.clone());
         self.note(account, |note| (note.id, note.escalated) = (self.id.clone(), self.escalated));
