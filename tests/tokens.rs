@@ -807,9 +807,11 @@ fn a_cached_token_is_found_until_it_expires() {
     let keys = key_ring();
     let (mut cache, token, verified) = cached(&keys);
     let last = UnixSeconds::new(NOW + 600).plus(limits::CLOCK_SKEW);
-    assert!(Rc::ptr_eq(&cache.get(&token, &keys, last).unwrap(), &verified));
+    let late = last.plus(Seconds::new(1));
+    let found = cache.get(&token, &keys, last).unwrap();
+    assert!(Rc::ptr_eq(found.bearer(), &verified) && found.is_valid(&keys, last) && !found.is_valid(&keys, late));
     assert!(cache.get(&format!("{token}x"), &keys, last).is_none());
-    assert!(cache.get(&token, &keys, last.plus(Seconds::new(1))).is_none());
+    assert!(cache.get(&token, &keys, late).is_none());
     assert!(cache.is_empty());
 }
 
@@ -817,7 +819,29 @@ fn a_cached_token_is_found_until_it_expires() {
 fn a_cached_token_is_not_used_before_its_time() {
     let keys = key_ring();
     let (mut cache, token, _) = cached(&keys);
-    assert!(cache.get(&token, &keys, UnixSeconds::new(NOW - 60 - 31)).is_none());
+    let early = UnixSeconds::new(NOW - 60 - 31);
+    assert!(!cache.get(&token, &keys, UnixSeconds::new(NOW)).unwrap().is_valid(&keys, early));
+    assert!(cache.get(&token, &keys, early).is_none());
+}
+
+/// The place of a token depends on the end of its signature only.
+#[test]
+fn a_token_with_the_signature_of_a_cached_one_is_not_found() {
+    let keys = key_ring();
+    let (mut cache, token, _) = cached(&keys);
+    let (rest, signature) = token.rsplit_once('.').unwrap();
+    let (header, payload) = rest.split_once('.').unwrap();
+    let other = encode(claims_with("sub", "user-1").to_string());
+    for forged in [
+        format!("{header}.{other}.{signature}"),
+        format!("x{token}"),
+        format!("{}.{payload}.{signature}", &header[1..]),
+        signature[signature.len() - 64..].to_owned(),
+        String::new(),
+    ] {
+        assert!(cache.get(&forged, &keys, UnixSeconds::new(NOW)).is_none(), "{forged}");
+    }
+    assert!(cache.get(&token, &keys, UnixSeconds::new(NOW)).is_some());
 }
 
 #[test]
@@ -826,11 +850,12 @@ fn a_cached_token_does_not_outlive_its_keys() {
     let (issuer, at) = (IssuerIndex::new(0), UnixSeconds::new(NOW + 400));
     let (mut cache, token, _) = cached(&keys);
     assert!(!keys.install(issuer, key_set(&jwks()), UnixSeconds::new(NOW + 300)));
-    assert!(cache.get(&token, &keys, at).is_some(), "the same keys again");
+    let found = cache.get(&token, &keys, at).unwrap();
+    assert!(found.is_valid(&keys, at), "the same keys again");
     let mut rotated = jwks();
     rotated.remove(0);
     assert!(keys.install(issuer, key_set(&rotated), UnixSeconds::new(NOW + 310)));
-    assert!(cache.get(&token, &keys, at).is_none(), "the key is gone");
+    assert!(!found.is_valid(&keys, at) && cache.get(&token, &keys, at).is_none(), "the key is gone");
     let verdict = toolgate::jwt::verify(&token, &[trusted_issuer()], &keys, &PureRust, at);
     assert_eq!(verdict.unwrap_err(), Refusal::UnknownKey(issuer));
 }
@@ -839,9 +864,9 @@ fn a_cached_token_does_not_outlive_its_keys() {
 fn a_cached_token_is_refused_when_the_keys_are_too_old() {
     let keys = fetched_key_ring();
     let (mut cache, token, _) = cached(&keys);
-    assert!(cache.get(&token, &keys, UnixSeconds::new(NOW + 500)).is_some());
+    let found = cache.get(&token, &keys, UnixSeconds::new(NOW + 500)).unwrap();
     let late = UnixSeconds::new(NOW + 501);
-    assert!(cache.get(&token, &keys, late).is_none());
+    assert!(!found.is_valid(&keys, late) && cache.get(&token, &keys, late).is_none());
     let verdict = toolgate::jwt::verify(&token, &[trusted_issuer()], &keys, &PureRust, late);
     assert_eq!(verdict.unwrap_err(), Refusal::NoKeys(IssuerIndex::new(0)));
 }
@@ -859,7 +884,7 @@ fn the_cache_is_bounded_in_number_and_bytes() {
     assert!(cache.get("0", &keys, UnixSeconds::new(NOW)).is_none(), "used longest ago");
     let long = "x".repeat(limits::MAX_TOKEN_BYTES);
     for i in 0..2000 {
-        cache.insert(&format!("{i}{long}"), Rc::clone(&verified), &keys);
+        cache.insert(&format!("{long}{i}"), Rc::clone(&verified), &keys);
     }
     let fitting = limits::MAX_CACHED_TOKEN_BYTES / limits::MAX_TOKEN_BYTES;
     assert!((fitting - 100..=fitting).contains(&cache.len()), "{cache:?}");

@@ -257,16 +257,15 @@ fn verify(account: &mut Account, token: &str, surroundings: &mut Surroundings<'_
 
 fn known(token: &str, surroundings: &mut Surroundings<'_>) -> Result<Rc<Principal>, Refusal> {
     let Surroundings { policy, keys, tokens, verifier, now, .. } = surroundings;
-    if let Some(principal) = tokens.get(token, keys, *now) {
-        return Ok(principal);
+    if let Some(known) = tokens.get(token, keys, *now) {
+        return Ok(Rc::clone(known.bearer()));
     }
     let verified = jwt::verify(token, &policy.issuers, keys, *verifier, *now)?;
     if verified.scopes().any(|scope| policy.refused_scopes.contains(scope)) {
         return Err(TokenError::ScopeRefused.into());
     }
-    let principal = Rc::new(Principal::new(verified, &policy.directory, &policy.rules.scopes));
-    tokens.insert(token, Rc::clone(&principal), keys);
-    Ok(principal)
+    let principal = Principal::new(verified, &policy.directory, &policy.rules.scopes);
+    Ok(Rc::clone(tokens.insert(token, Rc::new(principal), keys).bearer()))
 }
 
 fn refused(account: &mut Account, token: &str, policy: &CompiledPolicy, refusal: Refusal) -> Answer {

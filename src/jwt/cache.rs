@@ -1,6 +1,12 @@
 //! Tokens that were verified already: a client sends the same one with every request.
+//!
+//! A token is looked up by a keyed hash of its last characters, which are those of its signature, and is believed only
+//! if the whole text is the one that was verified. So a collision costs a signature check, and never lets anybody in.
+//! The hash has a constant cost, and its key is drawn at random for each cache: nobody can choose tokens that fall on
+//! the same place, and only who has nearly the whole signature gets as far as the comparison.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
 use lru::LruCache;
@@ -13,11 +19,18 @@ use crate::units::UnixSeconds;
 ///
 /// It belongs to one key ring and one list of issuers: a new policy needs a new cache.
 pub struct TokenCache<T> {
-    tokens: LruCache<Box<str>, Entry<T>>,
+    tokens: LruCache<u64, Entry<T>>,
+    hasher: RandomState,
     bytes: usize,
 }
 
 struct Entry<T> {
+    token: Box<str>,
+    recognised: Recognised<T>,
+}
+
+/// Who bears a token that was verified, for as long as it would be verified again.
+pub struct Recognised<T> {
     bearer: Rc<T>,
     generation: u64,
 }
@@ -25,38 +38,36 @@ struct Entry<T> {
 impl<T: AsRef<VerifiedToken>> TokenCache<T> {
     /// An empty cache.
     pub fn new() -> Self {
-        Self { tokens: LruCache::unbounded(), bytes: 0 }
+        Self { tokens: LruCache::unbounded(), hasher: RandomState::new(), bytes: 0 }
     }
 
     /// Who bears the token, if it would be verified again with the same keys now.
-    pub fn get(&mut self, token: &str, keys: &KeyRing, now: UnixSeconds) -> Option<Rc<T>> {
-        let entry = self.tokens.get(token)?;
-        let verified = (*entry.bearer).as_ref();
-        let issuer = verified.issuer_index();
-        let is_valid = verified.check_times(now).is_ok()
-            && entry.generation == keys.generation(issuer)
-            && keys.has_usable_keys(issuer, now);
-        if is_valid {
-            return Some(Rc::clone(&entry.bearer));
+    pub fn get(&mut self, token: &str, keys: &KeyRing, now: UnixSeconds) -> Option<Recognised<T>> {
+        let place = self.place(token);
+        let entry = self.tokens.get(&place).filter(|entry| *entry.token == *token)?;
+        if entry.recognised.is_valid(keys, now) {
+            return Some(entry.recognised.clone());
         }
-        if let Some((token, entry)) = self.tokens.pop_entry(token) {
-            self.bytes = self.bytes.saturating_sub(size(&token, &entry));
+        if let Some(entry) = self.tokens.pop(&place) {
+            self.bytes = self.bytes.saturating_sub(size(&entry));
         }
         None
     }
 
     /// Remembers that `token` was verified with the keys as they are, and forgets what was not used for longest.
-    pub fn insert(&mut self, token: &str, bearer: Rc<T>, keys: &KeyRing) {
+    pub fn insert(&mut self, token: &str, bearer: Rc<T>, keys: &KeyRing) -> Recognised<T> {
         let generation = keys.generation((*bearer).as_ref().issuer_index());
-        let entry = Entry { bearer, generation };
-        self.bytes = self.bytes.saturating_add(size(token, &entry));
-        if let Some((token, replaced)) = self.tokens.push(token.into(), entry) {
-            self.bytes = self.bytes.saturating_sub(size(&token, &replaced));
+        let recognised = Recognised { bearer, generation };
+        let entry = Entry { token: token.into(), recognised: recognised.clone() };
+        self.bytes = self.bytes.saturating_add(size(&entry));
+        if let Some(replaced) = self.tokens.put(self.place(token), entry) {
+            self.bytes = self.bytes.saturating_sub(size(&replaced));
         }
         while self.tokens.len() > limits::MAX_CACHED_TOKENS || self.bytes > limits::MAX_CACHED_TOKEN_BYTES {
-            let Some((token, entry)) = self.tokens.pop_lru() else { return };
-            self.bytes = self.bytes.saturating_sub(size(&token, &entry));
+            let Some((_, entry)) = self.tokens.pop_lru() else { break };
+            self.bytes = self.bytes.saturating_sub(size(&entry));
         }
+        recognised
     }
 
     /// How many tokens are remembered.
@@ -67,6 +78,40 @@ impl<T: AsRef<VerifiedToken>> TokenCache<T> {
     /// Whether no token is remembered.
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()
+    }
+
+    /// Where a token is kept.
+    fn place(&self, token: &str) -> u64 {
+        let (_, tail) = token.as_bytes().split_at(token.len().saturating_sub(HASHED_BYTES));
+        self.hasher.hash_one(tail)
+    }
+}
+
+/// So many characters of a signature are hashed: 384 bits of it, more than anybody guesses.
+const HASHED_BYTES: usize = 64;
+
+impl<T: AsRef<VerifiedToken>> Recognised<T> {
+    /// Who bears the token.
+    pub const fn bearer(&self) -> &Rc<T> {
+        &self.bearer
+    }
+
+    /// Whether the token would be verified again with the same keys now: it has not expired, and its issuer's keys are
+    /// the ones that it was verified with, and not too old.
+    ///
+    /// `keys` must be the key ring that the token was verified with.
+    pub fn is_valid(&self, keys: &KeyRing, now: UnixSeconds) -> bool {
+        let verified = (*self.bearer).as_ref();
+        let issuer = verified.issuer_index();
+        verified.check_times(now).is_ok()
+            && self.generation == keys.generation(issuer)
+            && keys.has_usable_keys(issuer, now)
+    }
+}
+
+impl<T> Clone for Recognised<T> {
+    fn clone(&self) -> Self {
+        Self { bearer: Rc::clone(&self.bearer), generation: self.generation }
     }
 }
 
@@ -82,7 +127,14 @@ impl<T> fmt::Debug for TokenCache<T> {
     }
 }
 
+impl<T> fmt::Debug for Recognised<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Recognised").field("generation", &self.generation).finish_non_exhaustive()
+    }
+}
+
 /// What an entry holds: the token, and the claims once as text and at most once more in parts.
-fn size<T: AsRef<VerifiedToken>>(token: &str, entry: &Entry<T>) -> usize {
-    token.len().saturating_add((*entry.bearer).as_ref().claims().len().saturating_mul(2))
+fn size<T: AsRef<VerifiedToken>>(entry: &Entry<T>) -> usize {
+    let claims = (*entry.recognised.bearer).as_ref().claims().len();
+    entry.token.len().saturating_add(claims.saturating_mul(2))
 }
