@@ -565,15 +565,15 @@ fn the_upstream_learns_who_calls_and_never_sees_the_token() {
     assert_eq!(
         edits.set,
         [
-            ("x-toolgate-issuer", "https://issuer.test".to_owned()),
-            ("x-toolgate-subject", "user-7".to_owned()),
-            ("x-toolgate-client", "client-1".to_owned()),
-            ("x-toolgate-scopes", "read".to_owned()),
-            ("x-toolgate-decision", DECISION.to_owned()),
-            ("accept-encoding", "identity".to_owned()),
+            ("x-toolgate-issuer", "https://issuer.test".into()),
+            ("x-toolgate-subject", "user-7".into()),
+            ("x-toolgate-client", "client-1".into()),
+            ("x-toolgate-scopes", "read".into()),
+            ("x-toolgate-decision", DECISION.into()),
+            ("accept-encoding", "identity".into()),
         ]
     );
-    assert!(edits.remove.contains(&b"authorization".to_vec()));
+    assert!(edits.remove.iter().any(|removed| **removed == *b"authorization"));
 }
 
 #[test]
@@ -581,7 +581,7 @@ fn the_token_is_kept_where_the_policy_says_so() {
     let mut keeping = policy();
     keeping["forwarding"] = json!({"authorization": "keep"});
     let edits = forwarded(&mut Gateway::new(keeping, Keys::Inline), &allowed());
-    assert!(!edits.remove.contains(&b"authorization".to_vec()));
+    assert!(!edits.remove.iter().any(|removed| **removed == *b"authorization"));
 }
 
 #[test]
@@ -590,7 +590,7 @@ fn a_client_cannot_speak_for_the_gateway() {
     let request = spellings.iter().fold(allowed(), |request, name| request.with(name, "admin"));
     let edits = forwarded(&mut gateway(), &request);
     for name in spellings {
-        assert!(edits.remove.contains(&name.as_bytes().to_vec()), "{name}");
+        assert!(edits.remove.iter().any(|removed| **removed == *name.as_bytes()), "{name}");
     }
 }
 
@@ -598,7 +598,7 @@ fn a_client_cannot_speak_for_the_gateway() {
 fn identities_are_escaped_and_never_cut_short() {
     let send = |claims: Value| gateway().send(&allowed().bearer(&token_with(claims.as_object().unwrap())));
     let edits = send(json!({"scope": "read", "sub": "Zoë 100%"})).result.unwrap();
-    assert!(edits.set.contains(&("x-toolgate-subject", "Zo%C3%AB%20100%25".to_owned())), "{edits:?}");
+    assert!(edits.set.contains(&("x-toolgate-subject", "Zo%C3%AB%20100%25".into())), "{edits:?}");
 
     let long = "é".repeat(1000);
     let many = format!("read {}", (0..1000).map(|number| format!("s{number:04}")).collect::<Vec<_>>().join(" "));
@@ -613,7 +613,10 @@ fn identities_are_escaped_and_never_cut_short() {
 fn mirrors_that_nobody_compared_are_removed() {
     let with_mirrors = |request: Request| request.with("mcp-method", "tools/call").with("mcp-name", "read");
     let edits = forwarded(&mut gateway(), &with_mirrors(allowed()));
-    assert!(edits.remove.contains(&b"mcp-method".to_vec()) && edits.remove.contains(&b"mcp-name".to_vec()));
+    assert!(
+        edits.remove.iter().any(|removed| **removed == *b"mcp-method")
+            && edits.remove.iter().any(|removed| **removed == *b"mcp-name")
+    );
     let mut stateless = call("read");
     stateless["params"]["_meta"] = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -957,7 +960,8 @@ fn only_the_gateway_speaks_for_the_resource_and_about_origins() {
 #[test]
 fn a_page_of_an_allowed_origin_may_read_the_upstreams_answer() {
     let (flow, commands) = answered(&allowed().with("origin", "https://app.test"), &[(":status", "200")]);
-    let mut set: Vec<_> = cors("https://app.test").into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+    let mut set: Vec<_> =
+        cors("https://app.test").into_iter().map(|(name, value)| (name, value.to_owned().into())).collect();
     // The upstream's own Vary stays.
     let add = set.split_off(2);
     let edits = HeaderEdits { set, add, ..HeaderEdits::default() };
@@ -983,7 +987,7 @@ fn listed(gateway: &mut Gateway, body: &str) -> (Flow, Vec<Command>) {
 fn requests_ask_the_upstream_not_to_compress() {
     for body in [call("read"), list_request()] {
         let outcome = gateway().send(&Request::post("read", &body).with("accept-encoding", "gzip, br"));
-        assert!(outcome.result.unwrap().set.contains(&("accept-encoding", "identity".to_owned())), "{body}");
+        assert!(outcome.result.unwrap().set.contains(&("accept-encoding", "identity".into())), "{body}");
     }
 }
 
@@ -1043,7 +1047,7 @@ fn headers_of_the_bytes_go_when_the_bytes_may_change() {
         headers.extend(names.map(|name| (name, "1")));
         let (_, commands) = run.answer(&headers);
         let Some(Command::EditResponseHeaders(edits)) = commands.first() else { panic!("{commands:?}") };
-        let removed: BTreeSet<&[u8]> = edits.remove.iter().map(Vec::as_slice).collect();
+        let removed: BTreeSet<&[u8]> = edits.remove.iter().map(AsRef::as_ref).collect();
         assert_eq!(removed, names.iter().map(|name| name.as_bytes()).collect(), "{content_type}");
     }
 }
@@ -1309,7 +1313,7 @@ fn a_session_in_another_spelling_does_not_reach_the_client() {
     run.complete(request.to_string().as_bytes());
     let (_, commands) = run.answer(&[(":status", "200"), ("content-type", JSON), ("mcp_session_id", "raw")]);
     let [Command::EditResponseHeaders(edits)] = &*commands else { panic!("{commands:?}") };
-    assert!(edits.remove.contains(&b"mcp_session_id".to_vec()), "{edits:?}");
+    assert!(edits.remove.iter().any(|removed| **removed == *b"mcp_session_id"), "{edits:?}");
 }
 
 #[test]

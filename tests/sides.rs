@@ -391,6 +391,7 @@ fn the_upstream_learns_tenant_agent_and_roles() {
             .set
             .into_iter()
             .filter(|(name, _)| ["tenant", "agent", "roles"].iter().any(|end| name.ends_with(end)))
+            .map(|(name, value)| (name, value.into_owned()))
             .collect()
     };
     let all: Vec<(&str, String)> = told(json!({"tenant_id": "acme é", "roles": ["readers", "writers"]}));

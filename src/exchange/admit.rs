@@ -1,5 +1,6 @@
 //! What the headers alone decide: path, method, origin, credential, media type and size.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use super::Surroundings;
@@ -24,7 +25,7 @@ pub(super) struct Head {
     /// The web origin of the page that asks; an allowed one.
     pub(super) origin: Option<String>,
     /// Names of headers that the upstream must not get from the client.
-    pub(super) unwanted: Vec<Vec<u8>>,
+    pub(super) unwanted: Vec<Cow<'static, [u8]>>,
     /// The token, to be judged once more with the request.
     pub(super) token: String,
     pub(super) caller: Caller,
@@ -112,11 +113,11 @@ pub(super) fn admit(
     }
     let mut unwanted = unwanted_in_request(headers);
     if !policy.keeps_authorization {
-        unwanted.push(b"authorization".to_vec());
+        unwanted.push(b"authorization".into());
     }
     // The upstream gets its own identifier, or none.
     if mcp.session.is_some() {
-        unwanted.push(SESSION_HEADER.as_bytes().to_vec());
+        unwanted.push(SESSION_HEADER.as_bytes().into());
     }
     let (token, has_length) = (token.to_owned(), headers.contains("content-length"));
     Ok(Head { method, mcp, origin, unwanted, token, caller, peer, endpoint, has_length, approved: None })

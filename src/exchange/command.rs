@@ -1,5 +1,7 @@
 //! What the host is asked to do.
 
+use std::borrow::Cow;
+
 use crate::http::LocalReply;
 use crate::jwt::IssuerIndex;
 use crate::units::{Seconds, UnixSeconds};
@@ -108,11 +110,11 @@ impl Verdict {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct HeaderEdits {
     /// Names of which every value goes.
-    pub remove: Vec<Vec<u8>>,
+    pub remove: Vec<Cow<'static, [u8]>>,
     /// Names and values that are set, in place of any values there.
-    pub set: Vec<(&'static str, String)>,
+    pub set: Vec<(&'static str, Cow<'static, str>)>,
     /// Names and values that come after any values there.
-    pub add: Vec<(&'static str, String)>,
+    pub add: Vec<(&'static str, Cow<'static, str>)>,
 }
 
 impl HeaderEdits {

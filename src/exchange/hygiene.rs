@@ -3,6 +3,8 @@
 //! What was judged is the path, the method, the body and a few header fields. A field by which a framework behind the
 //! gateway would read another request, or another caller, out of the same message does not belong to it.
 
+use std::borrow::Cow;
+
 use crate::http::HeaderList;
 
 /// Fields with this prefix are the gateway's own.
@@ -50,35 +52,39 @@ const FOR_THE_RESOURCE: [&str; 3] = ["proxy-authenticate", "timing-allow-origin"
 const SESSION: &[u8] = b"mcp-session-id";
 
 /// Names of the client's fields that the upstream does not get.
-pub(super) fn unwanted_in_request(headers: &HeaderList) -> Vec<Vec<u8>> {
+pub(super) fn unwanted_in_request(headers: &HeaderList) -> Vec<Cow<'static, [u8]>> {
     let is_unwanted = |name: &[u8]| {
         has_prefix(name, OWN)
-            || OVERRIDES.iter().any(|known| is_read_as(name, known.as_bytes()))
+            || is_read_as_any(name, &OVERRIDES)
             || (name.iter().any(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-' && *byte != b':')
-                && (has_prefix(name, b"mcp-") || JUDGED.iter().any(|known| is_read_as(name, known.as_bytes()))))
+                && (has_prefix(name, b"mcp-") || is_read_as_any(name, &JUDGED)))
     };
     names(headers, is_unwanted)
 }
 
 /// Names of the upstream's fields that the client does not get.
-pub(super) fn unwanted_in_answer(headers: &HeaderList) -> Vec<Vec<u8>> {
+pub(super) fn unwanted_in_answer(headers: &HeaderList) -> Vec<Cow<'static, [u8]>> {
     // The upstream knows nothing of the origins that the policy allows.
     let is_unwanted = |name: &[u8]| {
         has_prefix(name, OWN)
             || has_prefix(name, b"access-control-")
-            || FOR_THE_RESOURCE.iter().any(|known| is_read_as(name, known.as_bytes()))
+            || is_read_as_any(name, &FOR_THE_RESOURCE)
             || (is_read_as(name, SESSION) && !name.eq_ignore_ascii_case(SESSION))
     };
     names(headers, is_unwanted)
 }
 
-fn names(headers: &HeaderList, is_unwanted: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
-    headers.names().filter(|name| is_unwanted(name)).map(<[u8]>::to_vec).collect()
+fn names(headers: &HeaderList, is_unwanted: impl Fn(&[u8]) -> bool) -> Vec<Cow<'static, [u8]>> {
+    headers.names().filter(|name| is_unwanted(name)).map(|name| Cow::Owned(name.to_vec())).collect()
 }
 
 /// The name as a careless reader takes it: in lower case, every mark a hyphen.
 fn carelessly(name: &[u8]) -> impl Iterator<Item = u8> + '_ {
     name.iter().map(|byte| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' })
+}
+
+fn is_read_as_any(name: &[u8], known: &[&str]) -> bool {
+    known.iter().any(|known| is_read_as(name, known.as_bytes()))
 }
 
 fn is_read_as(name: &[u8], known: &[u8]) -> bool {
@@ -93,7 +99,7 @@ fn has_prefix(name: &[u8], prefix: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn removed(filter: fn(&HeaderList) -> Vec<Vec<u8>>, name: &str) -> bool {
+    fn removed(filter: fn(&HeaderList) -> Vec<Cow<'static, [u8]>>, name: &str) -> bool {
         !filter(&HeaderList::from_iter([(name, "x")])).is_empty()
     }
 

@@ -139,6 +139,8 @@ pub enum AnswerBody {
     Whole,
     /// Part by part.
     InChunks,
+    /// Part by part to [`Exchange::read_answer`]: it passes, whatever it is.
+    ForRecord,
     /// Not at all: it must not pass.
     Withheld,
 }
@@ -201,11 +203,6 @@ impl Exchange {
                 phase @ (Phase::Forwarded(_) | Phase::Holding(_) | Phase::Streaming(_) | Phase::Answered),
                 Event::RequestBody { .. } | Event::RequestComplete { .. },
             ) => (phase, Flow::Pass),
-            // It is read for the record as it passes.
-            (Phase::Answered, Event::ResponseChunk { bytes, .. }) => {
-                account.read_answer(bytes);
-                (Phase::Answered, Flow::Pass)
-            }
             // What was looked at passes, and so does the answer of the gateway or of the proxy itself.
             (
                 phase @ (Phase::Answered | Phase::Closed),
@@ -269,7 +266,7 @@ impl Exchange {
         match self.phase {
             Phase::Holding(_) => AnswerBody::Whole,
             Phase::Streaming(_) => AnswerBody::InChunks,
-            Phase::Answered if self.account.reads_answer() => AnswerBody::InChunks,
+            Phase::Answered if self.account.reads_answer() => AnswerBody::ForRecord,
             Phase::Answered | Phase::Closed => AnswerBody::Unread,
             // No body comes before its headers.
             Phase::ExpectHeaders
@@ -278,6 +275,18 @@ impl Exchange {
             | Phase::Forwarded(_)
             | Phase::Finished => AnswerBody::Withheld,
         }
+    }
+
+    /// Takes note of the next part of an answer that passes, for the record.
+    pub fn read_answer(&mut self, part: &[u8]) {
+        if matches!(self.phase, Phase::Answered) {
+            self.account.read_answer(part);
+        }
+    }
+
+    /// HTTP status of the answer, once its headers have passed.
+    pub const fn status(&self) -> Option<u16> {
+        self.account.status
     }
 
     /// The id of the decision about this exchange.

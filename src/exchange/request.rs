@@ -3,6 +3,7 @@
 //! The order of the checks is part of the contract: path, origin, method, credential, session, media type and size, strict
 //! parse, revision and headers, method table, target, rules. The first that fails answers.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::rc::Rc;
 
@@ -146,7 +147,7 @@ fn finish(account: &mut Account, judged: Judged, head: Head, commands: &mut Vec<
     edits.remove.extend(head.unwanted);
     if let Some(body) = body {
         if head.has_length {
-            edits.set.push(("content-length", body.len().to_string()));
+            edits.set.push(("content-length", body.len().to_string().into()));
         }
         commands.push(Command::ReplaceRequestBody(body));
     }
@@ -219,11 +220,12 @@ fn judge(
         return Err(answer::identity_too_long(account.id, calls.first().and_then(|call| call.id)));
     };
     let body = approval::without_own_fields(account, &calls, bytes, &principal, surroundings)?;
+    let set = set.into_iter().map(|(name, value)| (name, value.into())).collect();
     let mut edits = HeaderEdits { set, ..HeaderEdits::default() };
-    edits.set.push((DECISION_HEADER, account.id.to_string()));
-    edits.set.extend(session.iter().map(|session| (SESSION_HEADER, session.upstream_id.clone())));
+    edits.set.push((DECISION_HEADER, account.id.to_string().into()));
+    edits.set.extend(session.iter().map(|session| (SESSION_HEADER, session.upstream_id.clone().into())));
     // What comes back may have to be read.
-    edits.set.push(("accept-encoding", "identity".to_owned()));
+    edits.set.push(("accept-encoding", "identity".into()));
     edits.remove.extend(unchecked_headers(&head.mcp, &calls));
     let session = session::expected(session, &head.mcp, &calls, &principal, policy);
     // In older revisions a result cannot ask for anything.
@@ -306,14 +308,14 @@ fn permissions(account: &mut Account, policy: &CompiledPolicy, subject: Subject<
 }
 
 /// The headers that mirror the body, as far as they are there and nobody has compared them with it.
-fn unchecked_headers(mcp: &McpHeaders, calls: &[Call<'_>]) -> Vec<Vec<u8>> {
+fn unchecked_headers(mcp: &McpHeaders, calls: &[Call<'_>]) -> Vec<Cow<'static, [u8]>> {
     let first = calls.first();
     let mut names = Vec::new();
     if mcp.method.is_some() && !first.is_some_and(|call| call.revision.is_stateless()) {
-        names.push(b"mcp-method".to_vec());
+        names.push(b"mcp-method".into());
     }
     if mcp.name.is_some() && !first.is_some_and(Call::mirrors_its_name) {
-        names.push(b"mcp-name".to_vec());
+        names.push(b"mcp-name".into());
     }
     names
 }

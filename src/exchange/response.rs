@@ -135,16 +135,16 @@ pub(super) fn on_headers(
     }
     if treatment == Treatment::Hold && matches!(media_type(headers), MediaType::Other) {
         // What comes out is JSON, the upstream's own or in its place.
-        edits.set.push(("content-type", "application/json".to_owned()));
+        edits.set.push(("content-type", "application/json".into()));
     }
     if treatment != Treatment::Pass {
         let of_the_body = OF_THE_BODY.into_iter().filter(|name| headers.contains(name));
-        edits.remove.extend(of_the_body.map(|name| name.as_bytes().to_vec()));
+        edits.remove.extend(of_the_body.map(|name| name.as_bytes().into()));
     }
     if let Some(origin) = &forwarded.origin {
-        edits.set.push(("access-control-allow-origin", origin.clone()));
-        edits.set.push(("access-control-expose-headers", CORS_EXPOSED.to_owned()));
-        edits.add.push(("vary", "origin".to_owned()));
+        edits.set.push(("access-control-allow-origin", origin.clone().into()));
+        edits.set.push(("access-control-expose-headers", CORS_EXPOSED.into()));
+        edits.add.push(("vary", "origin".into()));
     }
     if !edits.is_empty() {
         commands.push(Command::EditResponseHeaders(edits));

@@ -102,8 +102,8 @@ pub(super) fn on_answer(
         Expected::Same { upstream_id, sealed } if named == Some(upstream_id) => Some(sealed.clone()),
         Expected::Same { .. } | Expected::Nothing => None,
     };
-    edits.remove.push(SESSION_HEADER.as_bytes().to_vec());
-    edits.set.extend(sealed.map(|sealed| (SESSION_HEADER, sealed)));
+    edits.remove.push(SESSION_HEADER.as_bytes().into());
+    edits.set.extend(sealed.map(|sealed| (SESSION_HEADER, sealed.into())));
     Ok(())
 }
 

@@ -7,6 +7,8 @@
 
 use std::ptr::{null, null_mut};
 
+use crate::http::{Field, HeaderList};
+
 /// A status other than `Ok`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("host status {0}")]
@@ -37,9 +39,6 @@ pub(super) enum Buffer {
     CalloutBody = 4,
     PluginConfiguration = 7,
 }
-
-/// Names and values.
-type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// A kind of metric.
 #[derive(Clone, Copy, Debug)]
@@ -152,30 +151,35 @@ pub(super) fn buffer(buffer: Buffer, max: usize) -> Result<Vec<u8>, HostError> {
     taken(|data, size| unsafe { proxy_get_buffer_bytes(buffer as u32, 0, max, data, size) })
 }
 
-pub(super) fn map(map: Map) -> Result<Pairs, HostError> {
+pub(super) fn map(map: Map) -> Result<HeaderList, HostError> {
     // SAFETY: the host writes pointer and size to valid places.
     let bytes = taken(|data, size| unsafe { proxy_get_header_map_pairs(map as u32, data, size) })?;
-    pairs(&bytes).ok_or(MALFORMED)
+    let fields = fields(&bytes).ok_or(MALFORMED)?;
+    Ok(HeaderList::new(bytes, fields))
 }
 
 /// Reads a serialised map: the number of pairs, the sizes of each key and value, then each of them followed by a NUL.
-fn pairs(bytes: &[u8]) -> Option<Pairs> {
+fn fields(bytes: &[u8]) -> Option<Vec<Field>> {
     if bytes.is_empty() {
         return Some(Vec::new());
     }
     let (count, rest) = number(bytes)?;
-    let (mut sizes, mut content) = rest.split_at_checked(count.checked_mul(8)?)?;
-    let mut pairs = Vec::with_capacity(count);
+    let (mut sizes, content) = rest.split_at_checked(count.checked_mul(8)?)?;
+    let mut fields = Vec::with_capacity(count);
+    let mut at = bytes.len().checked_sub(content.len())?;
+    let mut part = |size: usize| {
+        let end = at.checked_add(size)?;
+        let part = at..end;
+        at = end.checked_add(1)?;
+        (bytes.get(end) == Some(&0)).then_some(part)
+    };
     while !sizes.is_empty() {
         let (key_size, after) = number(sizes)?;
         let (value_size, after) = number(after)?;
         sizes = after;
-        let (key, after) = content.split_at_checked(key_size)?;
-        let (value, after) = after.strip_prefix(b"\0")?.split_at_checked(value_size)?;
-        content = after.strip_prefix(b"\0")?;
-        pairs.push((key.to_vec(), value.to_vec()));
+        fields.push((part(key_size)?, part(value_size)?));
     }
-    Some(pairs)
+    Some(fields)
 }
 
 fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
@@ -183,7 +187,7 @@ fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
     Some((usize::try_from(u32::from_le_bytes(*number)).ok()?, rest))
 }
 
-/// The inverse of [`pairs`].
+/// The inverse of [`fields`].
 fn serialized<'a>(pairs: impl ExactSizeIterator<Item = (&'a str, &'a str)> + Clone) -> Option<Vec<u8>> {
     let size = |size: usize| u32::try_from(size).map(u32::to_le_bytes).ok();
     let mut bytes = size(pairs.len())?.to_vec();
@@ -314,7 +318,12 @@ pub(super) fn record_metric(id: u32, value: u64) -> Result<(), HostError> {
 /// Random bits from the host's cryptographic generator.
 pub(super) fn random() -> Result<u64, HostError> {
     let mut bytes = [0; 8];
-    // SAFETY: the host fills exactly the buffer.
-    check(u32::from(unsafe { random_get(bytes.as_mut_ptr(), bytes.len()) }))?;
+    fill_random(&mut bytes)?;
     Ok(u64::from_le_bytes(bytes))
+}
+
+/// Fills a buffer of up to 64 KiB with such bits.
+pub(super) fn fill_random(buffer: &mut [u8]) -> Result<(), HostError> {
+    // SAFETY: the host fills exactly the buffer.
+    check(u32::from(unsafe { random_get(buffer.as_mut_ptr(), buffer.len()) }))
 }

@@ -44,6 +44,30 @@ pub(super) struct Gateway {
     /// Where records go.
     pub(super) trail: Rc<Trail>,
     ids: Ids,
+    salts: RefCell<RandomBits>,
+}
+
+/// Random bits that were drawn and have not been used yet: a question to the host for each request would cost more.
+struct RandomBits {
+    drawn: [u8; 4096],
+    used: usize,
+}
+
+impl RandomBits {
+    const NONE: Self = Self { drawn: [0; 4096], used: 4096 };
+
+    /// The next 128 of them; none are used twice. Zero where the host has none.
+    fn next(&mut self) -> u128 {
+        if self.used >= self.drawn.len() {
+            if abi::fill_random(&mut self.drawn).is_err() {
+                return 0;
+            }
+            self.used = 0;
+        }
+        let bits = self.drawn.get_mut(self.used..).and_then(<[u8]>::first_chunk_mut::<16>).map(std::mem::take);
+        self.used = self.used.saturating_add(16);
+        bits.map_or(0, u128::from_le_bytes)
+    }
 }
 
 struct State {
@@ -88,6 +112,7 @@ impl Gateway {
             trail,
             // Ids that repeat after a restart are better than no service: nothing is decided by them.
             ids: Ids { worker: abi::random().unwrap_or_default(), next: Cell::new(0) },
+            salts: RefCell::new(RandomBits::NONE),
             policy,
         }
     }
@@ -101,8 +126,9 @@ impl Gateway {
 
     /// A salt for the record of the next exchange. Where there are no records, or no random bits, it is no secret.
     pub(super) fn next_salt(&self) -> Salt {
-        let half = || if self.policy.audit.is_some() { abi::random().unwrap_or_default() } else { 0 };
-        Salt::new(u128::from(half()) << 64 | u128::from(half()))
+        let is_wanted = self.policy.audit.is_some();
+        let bits = if is_wanted { self.salts.try_borrow_mut().map_or(0, |mut salts| salts.next()) } else { 0 };
+        Salt::new(bits)
     }
 
     /// Runs `work` with the state that decisions depend on; `None` when it is in use, which a callback of the host

@@ -25,18 +25,20 @@ pub(super) fn now() -> Result<UnixMillis, HostError> {
     abi::current_time_nanoseconds().map(|nanoseconds| UnixMillis::new(nanoseconds / 1_000_000))
 }
 
-/// How a stream has ended, as far as the host alone knows it. To be asked when it has.
-pub(super) fn ending(started: UnixMillis, at: UnixMillis, is_partial: bool) -> Ending {
+/// How a stream has ended, as far as the host alone knows it. To be asked when it has. A status that is known already is
+/// not asked for: each question costs as much as deciding about a small call.
+pub(super) fn ending(started: UnixMillis, at: UnixMillis, is_partial: bool, status: Option<u16>) -> Ending {
     let number = |path: &str| {
         let bytes = abi::property(path).ok()?;
         Some(u64::from_le_bytes(*bytes.first_chunk::<8>()?))
     };
     let text = |path: &str| abi::property(path).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let address = text("source\0address").and_then(|address| Peer::parse_address(&address));
+    let reported = || number("response\0code").and_then(|code| u16::try_from(code).ok()).filter(|code| *code != 0);
     Ending {
         started,
         at,
-        status: number("response\0code").and_then(|code| u16::try_from(code).ok()).filter(|code| *code != 0),
+        status: status.or_else(reported),
         is_partial,
         details: text("response\0code_details").unwrap_or_default(),
         flags: number("response\0flags").unwrap_or_default(),
@@ -45,7 +47,7 @@ pub(super) fn ending(started: UnixMillis, at: UnixMillis, is_partial: bool) -> E
 }
 
 pub(super) fn headers(map: Map) -> Result<HeaderList, HostError> {
-    abi::map(map).map(HeaderList::new)
+    abi::map(map)
 }
 
 /// The other end of the connection. The names of a certificate count only where the connection is mutual TLS; that the

@@ -6,10 +6,27 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::abi::{self, MetricKind};
+use crate::exchange::Verdict;
 
 thread_local! {
     /// Ids by name. The host forgets no metric while the virtual machine lives.
     static IDS: RefCell<BTreeMap<String, u32>> = const { RefCell::new(BTreeMap::new()) };
+    /// Ids by verdict and reason: every request counts one of these, and should not have to put a name together for it.
+    static DECISIONS: RefCell<BTreeMap<(&'static str, &'static str), u32>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// Counts a decision.
+pub(super) fn count_decision(verdict: Verdict, reason: &'static str) {
+    let key = (verdict.name(), reason);
+    let known = DECISIONS.with(|ids| ids.try_borrow().ok()?.get(&key).copied());
+    let id = known.or_else(|| {
+        let id = id(MetricKind::Counter, &format!("toolgate.decisions.{}.{reason}", verdict.name()))?;
+        DECISIONS.with(|ids| ids.try_borrow_mut().ok()?.insert(key, id));
+        Some(id)
+    });
+    if let Some(id) = id {
+        let _ = abi::increment_metric(id, 1);
+    }
 }
 
 /// Adds one to a counter.

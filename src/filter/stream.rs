@@ -12,7 +12,7 @@ use super::documents;
 use super::gateway::Gateway;
 use super::host::{self, Level};
 use super::metrics;
-use crate::exchange::{AnswerBody, Command, Event, Exchange, Flow, HeldRequest, ServiceAnswer, ServiceCall};
+use crate::exchange::{AnswerBody, Command, Event, Exchange, Flow, HeldRequest, ServiceAnswer, ServiceCall, Verdict};
 use crate::http::LocalReply;
 use crate::identity::Peer;
 use crate::limits;
@@ -147,6 +147,13 @@ impl HttpContext for Stream {
                 AnswerBody::Withheld => Action::Pause,
                 AnswerBody::Whole if end_of_stream => request.answer_complete(),
                 AnswerBody::Whole => request.take_in(Event::ResponseBody { buffered: size }),
+                AnswerBody::ForRecord => match abi::buffer(Buffer::ResponseBody, size) {
+                    Ok(bytes) => {
+                        request.exchange.read_answer(&bytes);
+                        Action::Continue
+                    }
+                    Err(_) => request.take_in(Event::HostFailure),
+                },
                 AnswerBody::InChunks => match abi::buffer(Buffer::ResponseBody, size) {
                     Ok(bytes) => request.take_in_chunk(&bytes, end_of_stream),
                     Err(_) => request.take_in(Event::HostFailure),
@@ -174,7 +181,7 @@ impl HttpContext for Stream {
         self.with(Action::Pause, |request| {
             request.is_answered = true;
             match request.exchange.answer_body() {
-                AnswerBody::Unread => Action::Continue,
+                AnswerBody::Unread | AnswerBody::ForRecord => Action::Continue,
                 AnswerBody::Withheld => Action::Pause,
                 AnswerBody::Whole => request.answer_complete(),
                 AnswerBody::InChunks => request.take_in_chunk(b"", true),
@@ -327,7 +334,7 @@ impl Request {
                 self.gateway.call_root()
             }
             Command::Decided { verdict, reason } => {
-                metrics::count(&format!("toolgate.decisions.{}.{reason}", verdict.name()));
+                metrics::count_decision(verdict, reason);
                 self.write_provisional(now);
                 Ok(())
             }
@@ -383,14 +390,14 @@ impl Request {
         // A record without its time is better than none.
         let now = host::now().unwrap_or_default();
         let started = if *started == UnixMillis::default() { now } else { *started };
-        let ending = host::ending(started, now, !*is_answered);
+        let ending = host::ending(started, now, !*is_answered, exchange.status());
         gateway.trail.write(audit, exchange.conclude(&ending, &gateway.policy));
     }
 
     /// The host did not do what was asked: whatever was decided, this message goes nowhere.
     fn refuse(&mut self) -> Action {
         self.exchange.abandon("host_failure");
-        metrics::count("toolgate.decisions.deny.host_failure");
+        metrics::count_decision(Verdict::Deny, "host_failure");
         if let Err(error) = host::reply(&LocalReply::empty(503, "host_failure")) {
             host::log(Level::Error, &format!("toolgate: a request cannot be answered: {error}"));
         }

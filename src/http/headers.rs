@@ -1,10 +1,20 @@
 //! Request and response header lists: bytes, in order, with repetitions visible.
 
+use std::ops::Range;
+
 /// A header list exactly as the proxy holds it, pseudo-headers included.
 ///
 /// Names compare case-insensitively. Values are bytes: a client may send any, and none may be trusted to be UTF-8.
-#[derive(Clone, Default, Eq, PartialEq)]
-pub struct HeaderList(Vec<(Vec<u8>, Vec<u8>)>);
+#[derive(Clone, Default)]
+pub struct HeaderList {
+    /// All names and values, as the proxy has handed them over.
+    bytes: Vec<u8>,
+    /// Where in them each name and its value are.
+    fields: Vec<Field>,
+}
+
+/// Where a name and its value are.
+pub type Field = (Range<usize>, Range<usize>);
 
 /// What a header that may appear only once holds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -18,17 +28,21 @@ pub enum Single<'a> {
 }
 
 impl HeaderList {
-    /// The list of these pairs.
-    pub fn new(pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Self {
-        Self(pairs)
+    /// The list of the fields that are at these places of `bytes`.
+    pub const fn new(bytes: Vec<u8>, fields: Vec<Field>) -> Self {
+        Self { bytes, fields }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let slice = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
+        self.fields.iter().map(move |(name, value)| (slice(name), slice(value)))
     }
 
     /// All values of `name`, in order.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.0
-            .iter()
+        self.iter()
             .filter(move |(candidate, _)| candidate.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|(_, value)| value.as_slice())
+            .map(|(_, value)| value)
     }
 
     /// The only value of `name`.
@@ -56,7 +70,7 @@ impl HeaderList {
 
     /// The names in the list, as sent.
     pub fn names(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.iter().map(|(name, _)| name.as_slice())
+        self.iter().map(|(name, _)| name)
     }
 }
 
@@ -69,7 +83,17 @@ impl std::fmt::Debug for HeaderList {
 
 impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for HeaderList {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
-        Self(pairs.into_iter().map(|(name, value)| (name.as_ref().to_vec(), value.as_ref().to_vec())).collect())
+        let mut list = Self::default();
+        for (name, value) in pairs {
+            let mut keep = |part: &[u8]| {
+                let start = list.bytes.len();
+                list.bytes.extend_from_slice(part);
+                start..list.bytes.len()
+            };
+            let field = (keep(name.as_ref()), keep(value.as_ref()));
+            list.fields.push(field);
+        }
+        list
     }
 }
 

@@ -3,5 +3,5 @@
 mod headers;
 mod reply;
 
-pub use headers::{HeaderList, Single};
+pub use headers::{Field, HeaderList, Single};
 pub use reply::{LocalReply, header_value};
