@@ -71,11 +71,12 @@ impl<'de> Visitor<'de> for Text {
 /// The member names of one object so far: refuses a second one, and too many.
 #[derive(Debug, Default)]
 pub struct Members<'de> {
-    few: Vec<Cow<'de, str>>,
+    few: [Cow<'de, str>; FEW],
+    count: usize,
     many: BTreeSet<Cow<'de, str>>,
 }
 
-/// Up to this many members a linear search beats a tree.
+/// Up to this many members a linear search beats a tree, and nothing is allocated for them.
 const FEW: usize = 16;
 
 impl<'de> Members<'de> {
@@ -89,18 +90,21 @@ impl<'de> Members<'de> {
 
     /// The same, for those who read without serde.
     pub(crate) fn note(&mut self, name: Cow<'de, str>) -> Result<(), Defect> {
-        if self.many.is_empty() && self.few.len() < FEW {
-            if self.few.contains(&name) {
-                return Err(Defect::DuplicateMember);
-            }
-            self.few.push(name);
-            return Ok(());
-        }
-        self.many.extend(self.few.drain(..));
-        if self.many.len() >= limits::MAX_JSON_MEMBERS {
+        if self.count.saturating_add(self.many.len()) >= limits::MAX_JSON_MEMBERS {
             return Err(Defect::TooManyMembers);
         }
-        if self.many.insert(name) { Ok(()) } else { Err(Defect::DuplicateMember) }
+        if self.few.get(..self.count).is_some_and(|few| few.contains(&name)) {
+            return Err(Defect::DuplicateMember);
+        }
+        match self.few.get_mut(self.count) {
+            Some(free) => {
+                *free = name;
+                self.count = self.count.saturating_add(1);
+                Ok(())
+            }
+            None if self.many.insert(name) => Ok(()),
+            None => Err(Defect::DuplicateMember),
+        }
     }
 }
 

@@ -94,10 +94,21 @@ pub(crate) struct Numeral {
     pub(crate) has_exponent: bool,
 }
 
+impl Numeral {
+    /// Whether a double can stand for it, roughly at least. `bytes` begin with it.
+    pub(crate) fn is_finite(self, bytes: &[u8]) -> bool {
+        /// Shorter than any number that is too large without an exponent: there are doubles of 309 digits.
+        const SAFE: usize = 300;
+        let is_safe = !self.has_exponent && self.length < SAFE;
+        is_safe || bytes.get(..self.length).is_some_and(|text| serde_json::from_slice::<f64>(text).is_ok())
+    }
+}
+
 /// The number that `bytes` begin with.
 pub(crate) fn numeral(bytes: &[u8]) -> Option<Numeral> {
     let mut rest = bytes.strip_prefix(b"-").unwrap_or(bytes);
     rest = match rest {
+        [b'0', b'0'..=b'9', ..] => return None,
         [b'0', after @ ..] => after,
         _ => digits(rest)?,
     };
@@ -168,11 +179,10 @@ mod tests {
         for text in ["0e0", "1E5", "-1.5e+20", "2e-7", "1e999"] {
             assert_eq!(read(text), Some((text.len(), true)), "{text}");
         }
-        for text in ["", "-", "-a", "+1", ".5", "1.", "1.e5", "1e", "1e+", "1E-x", "-.1", "x"] {
+        for text in ["", "-", "-a", "+1", ".5", "1.", "1.e5", "1e", "1e+", "1E-x", "-.1", "x", "01", "-00"] {
             assert_eq!(read(text), None, "{text}");
         }
         // What follows is for the caller to refuse.
-        assert_eq!(read("01"), Some((1, false)));
         assert_eq!(read("1.5.5"), Some((3, false)));
     }
 

@@ -103,32 +103,57 @@ impl<'a> Walker<'a> {
         mut read: impl FnMut(&mut Self, &str, usize) -> Result<(), Unreadable>,
     ) -> Result<Range<usize>, Unreadable> {
         let object = self.position();
-        if !self.accept(b'{') {
+        if self.peek() != Some(b'{') {
             self.skip()?;
             return Err(Unreadable::Malformed);
         }
         let mut seen = Members::default();
-        if self.accept(b'}') {
-            return Ok(object..self.at);
-        }
-        loop {
+        let mut goes_on = self.enter_object()?;
+        while goes_on {
             let start = self.position();
             let name = self.name()?;
             if !known.contains(&&*name) && known.iter().any(|known| json::is_misspelling_of(&name, known)) {
                 return Err(Unreadable::Defect(Defect::MisleadingMember));
             }
+            self.colon()?;
             read(self, &name, start)?;
             seen.note(name).map_err(Unreadable::Defect)?;
-            if !self.goes_on(b'}')? {
-                return Ok(object..self.at);
-            }
+            goes_on = self.next_member()?;
         }
+        Ok(object..self.at)
     }
 
-    /// The name of the next member; afterwards its value is next.
-    fn name(&mut self) -> Result<Cow<'a, str>, Unreadable> {
+    /// Goes into an object; says whether it has a member, which is next then. If not, the object is left.
+    ///
+    /// # Errors
+    /// When the next value is no object.
+    pub(super) fn enter_object(&mut self) -> Result<bool, Unreadable> {
+        if self.accept(b'{') { Ok(!self.accept(b'}')) } else { Err(Unreadable::NotJson) }
+    }
+
+    /// After a member: whether there is another one, which is next then. If not, the object is left.
+    ///
+    /// # Errors
+    /// When neither a comma nor the end of the object is next.
+    pub(super) fn next_member(&mut self) -> Result<bool, Unreadable> {
+        self.goes_on(b'}')
+    }
+
+    /// The name of the next member. Its colon is next.
+    ///
+    /// # Errors
+    /// When there is none, or one that is no text.
+    pub(super) fn name(&mut self) -> Result<Cow<'a, str>, Unreadable> {
         let name = if self.peek() == Some(b'"') { self.string_value()? } else { None };
-        if self.accept(b':') { name.ok_or(Unreadable::NotJson) } else { Err(Unreadable::NotJson) }
+        name.ok_or(Unreadable::NotJson)
+    }
+
+    /// Goes past the colon after a name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(super) fn colon(&mut self) -> Result<(), Unreadable> {
+        if self.accept(b':') { Ok(()) } else { Err(Unreadable::NotJson) }
     }
 
     /// After a member or an element: whether another one comes. If not, its object or array, which ends with `end`, is
@@ -159,6 +184,23 @@ impl<'a> Walker<'a> {
             false => quotation.get(1..quotation.len().saturating_sub(1)).map(Cow::Borrowed),
             true => json::parse(quotation.as_bytes(), Text).ok(),
         })
+    }
+
+    /// Goes past the next value, which is neither an object nor an array, if it means the same to everybody: a string of
+    /// Unicode, or a number that a double can stand for.
+    ///
+    /// # Errors
+    /// When it is not that.
+    pub(super) fn check_scalar(&mut self) -> Result<(), Unreadable> {
+        let first = self.peek().ok_or(Unreadable::NotJson)?;
+        let rest = self.rest();
+        let length = match first {
+            b'"' => lexis::quoted(rest).filter(|it| !it.has_lone_surrogate).map(|it| it.length),
+            b'-' | b'0'..=b'9' => lexis::numeral(rest).filter(|it| it.is_finite(rest)).map(|it| it.length),
+            _ => lexis::literal(rest),
+        };
+        self.advance(length.ok_or(Unreadable::NotJson)?);
+        Ok(())
     }
 
     /// Goes past the next value and returns where it is.
@@ -195,7 +237,7 @@ impl<'a> Walker<'a> {
     fn skip_name(&mut self) -> Result<(), Unreadable> {
         self.peek();
         self.skip_string()?;
-        if self.accept(b':') { Ok(()) } else { Err(Unreadable::NotJson) }
+        self.colon()
     }
 
     fn skip_scalar(&mut self, first: u8) -> Result<(), Unreadable> {
