@@ -21,7 +21,6 @@ use std::hint::black_box;
 use std::rc::Rc;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use toolgate::audit::Chain;
 use toolgate::exchange::{Ending, Flow};
@@ -66,7 +65,7 @@ fn decisions(criterion: &mut Criterion) {
                 definitions: &definitions,
                 now,
             };
-            let arguments = RawValue::from_string(r#"{"filter":{"tenant":"acme"},"text":"hello"}"#.to_owned()).unwrap();
+            let arguments = r#"{"filter":{"tenant":"acme"},"text":"hello"}"#;
             for (kind, tool) in [("exact", format!("tool_{:05}", count / 2)), ("unnamed", "another_tool".to_owned())] {
                 let call = Call {
                     revision: Revision::V2025_11_25,
@@ -76,8 +75,9 @@ fn decisions(criterion: &mut Criterion) {
                     capabilities: ClientCapabilities::default(),
                     context: CallContext::default(),
                     retry: Retry::default(),
+                    arguments: Some(arguments),
                 };
-                let request = AccessRequest { subject, calls: &[call], arguments: &|_| Some(&arguments) };
+                let request = AccessRequest { subject, calls: &[call] };
                 assert_eq!(matches!(decide(rules, directory, request), Decision::Permit(_)), kind == "exact");
                 group.bench_function(BenchmarkId::new(format!("{kind}, {name}"), count), |bencher| {
                     bencher.iter(|| decide(rules, directory, black_box(request)));
@@ -172,7 +172,7 @@ fn call_of(bytes: usize) -> Value {
 
 fn parsing(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("parse");
-    for size in [346, 10_000, 100_000] {
+    for size in [346, 10_000, 100_000, 1_000_000] {
         let body = call_of(size).to_string();
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(BenchmarkId::from_parameter(size), |bencher| {

@@ -552,7 +552,6 @@ impl Asked {
     }
 
     fn fate(&self, tool: &str, arguments: &str) -> Fate {
-        let arguments = serde_json::value::RawValue::from_string(arguments.to_owned()).unwrap();
         let (method, target) = (Some(Method::ToolsCall), Target::Tool(tool.into()));
         let calls = [Call {
             revision: Revision::V2025_11_25,
@@ -562,9 +561,10 @@ impl Asked {
             capabilities: ClientCapabilities::default(),
             context: CallContext::default(),
             retry: Retry::default(),
+            arguments: Some(arguments),
         }];
         self.with(|subject| {
-            let request = AccessRequest { subject, calls: &calls, arguments: &|_| Some(&arguments) };
+            let request = AccessRequest { subject, calls: &calls };
             match decide(&self.policy.rules, &self.policy.directory, request) {
                 Decision::Permit(_) => Fate::Permitted,
                 Decision::Oblige(_)
@@ -695,7 +695,7 @@ fn as_long_as_nobody_can_tell_who_was_cut_off_nothing_is_visible_or_allowed() {
         let target = Target::Tool("t0".into());
         assert!(visibility(rules, directory, subject, &Effort::default(), &target).is_some());
         assert_eq!(visibility(rules, directory, unsure, &Effort::default(), &target), None);
-        let request = AccessRequest { subject: unsure, calls: &[], arguments: &|_| None };
+        let request = AccessRequest { subject: unsure, calls: &[] };
         assert!(matches!(decide(rules, directory, request), Decision::Deny { .. }));
         assert_eq!(permissions(rules, directory, unsure, true).tools.len(), 0);
     });

@@ -12,12 +12,14 @@ const SHORT: usize = 16;
 #[derive(Clone, Eq, PartialEq)]
 pub struct Pseudonyms {
     key: [u8; 32],
+    digest_key: [u8; 32],
 }
 
 impl Pseudonyms {
     /// Derives it from the secret of an audit key. Pseudonyms of two resources cannot be joined.
     pub fn new(secret: &[u8], resource: &str) -> Self {
-        Self { key: keyed(secret, "toolgate pseudonyms v1", resource.as_bytes()) }
+        let key = keyed(secret, "toolgate pseudonyms v1", resource.as_bytes());
+        Self { key, digest_key: keyed(&key, "digest v2", &[]) }
     }
 
     /// What stands for a value: `p_` and 22 characters of base64url. Those of two labels cannot be joined.
@@ -33,8 +35,10 @@ impl Pseudonyms {
     }
 
     /// A digest of `bytes` in full length: `d_` and 43 characters of base64url.
+    ///
+    /// Keyed BLAKE3, because `bytes` may be a whole request: in WebAssembly that takes a fifth of the time of SHA-256.
     pub fn digest(&self, bytes: &[u8]) -> String {
-        named("d_", &keyed(&self.key, "digest", bytes), usize::MAX)
+        named("d_", blake3::keyed_hash(&self.digest_key, bytes).as_bytes(), usize::MAX)
     }
 }
 
@@ -68,7 +72,7 @@ mod tests {
         let keys = Pseudonyms::new(b"secret", "https://mcp.test/mcp");
         // Computed with another implementation.
         assert_eq!(keys.of("subject", b"jo"), "p_0EIGsylm556-AsOxRiiDEQ");
-        assert_eq!(keys.digest(b"{}"), "d_80Yh1KFFMH7bLzdiwTUQk2gx20O_r1manHGJPtWRfbM");
+        assert_eq!(keys.digest(b"{}"), "d_Wm5ml0gK4iu222Os94pRVa0_zKzHa_Met09sAVPBV7o");
         assert_eq!(keys.hash("salt", br#""jo""#), "h_ugfbJSKIeSrkihTAo32OpQ");
         for other in [
             Pseudonyms::new(b"secret2", "https://mcp.test/mcp").of("subject", b"jo"),

@@ -152,17 +152,10 @@ impl Account {
 
     /// What was asked for. `denied` is the place of the call that was not allowed; of a batch that was let through the record is
     /// about the call that needed most.
-    pub(super) fn note_calls<'a>(
-        &mut self,
-        calls: &[Call<'_>],
-        denied: Option<usize>,
-        arguments_of: &dyn Fn(usize) -> Option<&'a RawValue>,
-        policy: &CompiledPolicy,
-    ) {
+    pub(super) fn note_calls(&mut self, calls: &[Call<'_>], denied: Option<usize>, policy: &CompiledPolicy) {
         let tenant = self.caller.as_ref().and_then(|caller| caller.tenant());
         let index = denied.unwrap_or_else(|| weightiest(calls, tenant, policy));
         let (Some(audit), Some(call)) = (&policy.audit, calls.get(index)) else { return };
-        let arguments = if call.has_arguments() { arguments_of(index) } else { None };
         let rule = policy.rules.find_rule(tenant, &call.target);
         // What the policy does not name literally is any text that somebody has sent.
         let written = |text: &str| match rule {
@@ -194,10 +187,10 @@ impl Account {
             uris,
             rule: rule.map(|rule| rule.rule),
             arguments: redaction
-                .zip(arguments)
-                .map(|(redaction, arguments)| redaction.apply(arguments.get(), &audit.pseudonyms, self.salt.text()))
+                .zip(call.arguments)
+                .map(|(redaction, arguments)| redaction.apply(arguments, &audit.pseudonyms, self.salt.text()))
                 .unwrap_or_default(),
-            arguments_digest: digest(calls, arguments_of, audit),
+            arguments_digest: digest(calls, audit),
             stated_purpose: call.context.purpose.as_deref().map(|text| masked(text, limits::MAX_RECORDED_TEXT_BYTES)),
             has_result: calls.iter().any(|call| call.method.is_some() && call.id.is_some()),
             batch: (calls.len() > 1).then(|| (calls.len(), summary(calls))),
@@ -481,17 +474,13 @@ fn weightiest(calls: &[Call<'_>], tenant: Option<&str>, policy: &CompiledPolicy)
 }
 
 /// The keyed digest of the arguments, of a batch of all of them, with a line feed after each.
-fn digest<'a>(
-    calls: &[Call<'_>],
-    arguments: &dyn Fn(usize) -> Option<&'a RawValue>,
-    audit: &AuditPolicy,
-) -> Option<String> {
-    let mut all = (0..calls.len()).filter_map(arguments);
-    let first = all.next()?.get();
+fn digest(calls: &[Call<'_>], audit: &AuditPolicy) -> Option<String> {
+    let mut all = calls.iter().filter_map(|call| call.arguments);
+    let first = all.next()?;
     if calls.len() == 1 {
         return Some(audit.pseudonyms.digest(first.as_bytes()));
     }
-    let text: String = std::iter::once(first).chain(all.map(RawValue::get)).flat_map(|text| [text, "\n"]).collect();
+    let text: String = std::iter::once(first).chain(all).flat_map(|text| [text, "\n"]).collect();
     Some(audit.pseudonyms.digest(text.as_bytes()))
 }
 

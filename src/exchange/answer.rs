@@ -9,9 +9,8 @@ use super::command::{Awaited, Command, Flow, Verdict};
 use crate::config::CompiledPolicy;
 use crate::http::LocalReply;
 use crate::identity::Failure;
-use crate::json::Defect;
 use crate::limits;
-use crate::mcp::{Call, ErrorCode, RequestId, RpcError, Target};
+use crate::mcp::{Call, ErrorCode, RequestId, RpcError, Target, Unreadable};
 use crate::oauth::{Challenge, ChallengeError};
 use crate::policy::{Denial, StepUp, Subject, permissions as permissions_of};
 use crate::units::Seconds;
@@ -186,11 +185,13 @@ pub(super) fn bad_request(status: u16, message: impl Into<String>, reason: &'sta
 }
 
 /// The body is not the strict JSON of one message.
-pub(super) fn unreadable(error: &serde_json::Error) -> Answer {
-    match Defect::of(error) {
-        Some(defect) => bad_request(400, format!("Invalid request: {defect}"), "ambiguous_json"),
-        None if error.is_data() => bad_request(400, "Invalid request: not a JSON-RPC message", "invalid_request"),
-        None => RpcError::new(ErrorCode::Parse, "Parse error").into_reply(400, None, "parse_error").into(),
+pub(super) fn unreadable(error: Unreadable) -> Answer {
+    match error {
+        Unreadable::Defect(defect) => bad_request(400, format!("Invalid request: {defect}"), "ambiguous_json"),
+        Unreadable::Malformed => bad_request(400, "Invalid request: not a JSON-RPC message", "invalid_request"),
+        Unreadable::NotJson => {
+            RpcError::new(ErrorCode::Parse, "Parse error").into_reply(400, None, "parse_error").into()
+        }
     }
 }
 

@@ -4,7 +4,6 @@
 //! parse, revision and headers, method table, target, rules. The first that fails answers.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
 use std::rc::Rc;
 
 use super::account::Account;
@@ -20,7 +19,7 @@ use crate::config::CompiledPolicy;
 use crate::http::HeaderList;
 use crate::identity::{Peer, Principal};
 use crate::limits;
-use crate::mcp::{Body, Call, McpHeaders, RequestId, Target, call_arguments, classify};
+use crate::mcp::{Body, Call, McpHeaders, RequestId, Target, classify};
 use crate::policy::{AccessRequest, Decision, Denial, Duties, Effort, Permit, Subject, decide, prospect, visibility};
 
 pub(super) fn on_headers(
@@ -177,26 +176,18 @@ fn judge(
     }
     let calls = calls_of(head, bytes, policy)?;
     let subject = surroundings.subject(&principal, &head.peer);
-    // Read at most once, whatever number of calls and conditions looks at them.
-    let all_arguments = OnceCell::new();
-    let arguments = |index: usize| match calls.get(index) {
-        Some(call) if call.has_arguments() => {
-            all_arguments.get_or_init(|| call_arguments(bytes)).get(index).copied().flatten()
-        }
-        Some(_) | None => None,
-    };
-    let request = AccessRequest { subject, calls: &calls, arguments: &arguments };
+    let request = AccessRequest { subject, calls: &calls };
     let (permit, approved) = match decide(&policy.rules, &policy.directory, request) {
         Decision::Permit(permit) => (permit, None),
         Decision::Oblige(obligation) => {
-            account.note_calls(&calls, None, &arguments, policy);
+            account.note_calls(&calls, None, policy);
             let Some(call) = calls.first() else { return Err(answer::bad_request(400, "Empty", "invalid_request")) };
             // An array of one is a batch, too: what is bound is one message.
             if bytes.trim_ascii_start().starts_with(b"[") {
                 return Err(denied(account, policy, subject, Some(call), &Denial::ApprovalInBatch));
             }
             let capabilities = session.as_ref().map(|session| session.capabilities);
-            let case = Case { call, arguments: arguments(0), bytes, principal: &principal, capabilities };
+            let case = Case { call, bytes, principal: &principal, capabilities };
             match head.approved.take() {
                 None => {
                     let application = case.apply(account, obligation, policy, surroundings.now)?;
@@ -209,12 +200,12 @@ fn judge(
             }
         }
         Decision::Deny { call, denial } => {
-            account.note_calls(&calls, Some(call), &arguments, policy);
+            account.note_calls(&calls, Some(call), policy);
             return Err(denied(account, policy, subject, calls.get(call), &denial));
         }
     };
     if approved.is_none() {
-        account.note_calls(&calls, None, &arguments, policy);
+        account.note_calls(&calls, None, policy);
     }
     let Some(set) = principal.identity_headers(&policy.directory) else {
         return Err(answer::identity_too_long(account.id, calls.first().and_then(|call| call.id)));
@@ -238,7 +229,7 @@ fn judge(
 fn calls_of<'a>(head: &Head, bytes: &'a [u8], policy: &CompiledPolicy) -> Result<Vec<Call<'a>>, answer::Answer> {
     match head.method {
         HttpMethod::Post => {
-            let body = Body::parse(bytes).map_err(|error| answer::unreadable(&error))?;
+            let body = Body::parse(bytes).map_err(answer::unreadable)?;
             classify(body, &head.mcp, &policy.revisions).map_err(|error| answer::Answer::from(error.into_reply()))
         }
         HttpMethod::Get | HttpMethod::Delete if !bytes.is_empty() => {
@@ -297,7 +288,7 @@ pub(super) fn could_pass(
 
 /// What the caller may do. Whoever holds a token that was cut off learns nothing with it.
 fn permissions(account: &mut Account, policy: &CompiledPolicy, subject: Subject<'_>) -> answer::Answer {
-    let nothing = AccessRequest { subject, calls: &[], arguments: &|_| None };
+    let nothing = AccessRequest { subject, calls: &[] };
     match decide(&policy.rules, &policy.directory, nothing) {
         Decision::Deny { denial, .. } if denial.is_token_revoked() => {
             account.note_denial(&denial);

@@ -33,6 +33,8 @@ pub struct Call<'a> {
     pub context: CallContext<'a>,
     /// What it brings back to the gateway.
     pub retry: Retry<'a>,
+    /// `params.arguments` as JSON, if its target gets them. Elsewhere a member of that name means nothing to the server.
+    pub arguments: Option<&'a str>,
 }
 
 /// What a client brings back when it sends a call again, as far as it is the gateway's own.
@@ -57,11 +59,6 @@ pub struct CallContext<'a> {
 }
 
 impl Call<'_> {
-    /// Whether `params.arguments` is what its target gets. Elsewhere a member of that name means nothing to the server.
-    pub const fn has_arguments(&self) -> bool {
-        matches!(self.method, Some(Method::ToolsCall | Method::PromptsGet))
-    }
-
     /// Whether `Mcp-Name` was compared with what this message acts on.
     pub fn mirrors_its_name(&self) -> bool {
         self.revision.is_stateless()
@@ -207,11 +204,12 @@ fn one<'a>(message: Message<'a>, headers: &McpHeaders, allowed: &RevisionSet) ->
     let capabilities = capabilities_of(known, revision, &params)?;
     let context = context_of(&params);
     let retry = retry_of(&params);
+    let arguments = params.arguments.filter(|_| matches!(known, Method::ToolsCall | Method::PromptsGet));
     let target = target_of(known, params)?;
     if revision.is_stateless() {
         check_mirrors(&method, &target, known, headers)?;
     }
-    Ok(Call { revision, method: Some(known), target, id, capabilities, context, retry })
+    Ok(Call { revision, method: Some(known), target, id, capabilities, context, retry, arguments })
 }
 
 /// A response to a request that the server sent: exists only where servers send requests.
@@ -221,7 +219,8 @@ fn response<'a>(id: &Member<RequestId<'a>>, headers: &McpHeaders, allowed: &Revi
         Member::Valid(_) => {
             let capabilities = ClientCapabilities::default();
             let (context, retry) = (CallContext::default(), Retry::default());
-            Ok(Call { revision, method: None, target: Target::Protocol, id: None, capabilities, context, retry })
+            let (target, arguments) = (Target::Protocol, None);
+            Ok(Call { revision, method: None, target, id: None, capabilities, context, retry, arguments })
         }
         Member::Absent | Member::Malformed => Err(Fault::invalid_request("A response needs the id of its request")),
     }

@@ -5,9 +5,7 @@ use std::fmt;
 
 use serde_json::value::RawValue;
 
-use super::ClientCapabilities;
-use super::read::BodySeed;
-use crate::json;
+use super::{ClientCapabilities, Unreadable, read};
 
 /// A JSON-RPC id: the JSON text of a string or an integer, so that it is echoed byte for byte.
 #[derive(Clone, Copy)]
@@ -111,6 +109,8 @@ pub struct Params<'a> {
     pub request_state: Member<Cow<'a, str>>,
     /// `inputResponses`.
     pub input_responses: Member<InputResponses>,
+    /// `arguments`, as JSON; `null` is none.
+    pub arguments: Option<&'a str>,
 }
 
 /// What a client answers to requests that came in a result (MCP 2026-07-28, multi round-trip requests): of all of them,
@@ -200,8 +200,8 @@ impl<'a> Body<'a> {
     ///
     /// # Errors
     /// When it is not strict JSON (see [`crate::json`]), or neither an object nor an array of objects.
-    pub fn parse(bytes: &'a [u8]) -> serde_json::Result<Self> {
-        json::parse(bytes, BodySeed)
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Unreadable> {
+        read::body(bytes)
     }
 }
 
@@ -219,7 +219,10 @@ mod tests {
     }
 
     fn defect(text: &str) -> Option<Defect> {
-        Body::parse(text.as_bytes()).err().and_then(|error| Defect::of(&error))
+        match Body::parse(text.as_bytes()) {
+            Err(Unreadable::Defect(defect)) => Some(defect),
+            Ok(_) | Err(Unreadable::NotJson | Unreadable::Malformed) => None,
+        }
     }
 
     #[test]
@@ -231,6 +234,19 @@ mod tests {
         assert_eq!(message.id.valid().unwrap().raw().get(), r#""a\u0041""#);
         let Member::Valid(params) = message.params else { panic!("no params") };
         assert!(matches!(params.name, Member::Valid(Cow::Borrowed("t"))));
+        assert_eq!(params.arguments, Some(r#"{"x":[1]}"#));
+    }
+
+    #[test]
+    fn arguments_are_their_text() {
+        let read = |text: &'static str| match single(text).params {
+            Member::Valid(params) => params.arguments,
+            Member::Absent | Member::Malformed => panic!("no params in {text}"),
+        };
+        assert_eq!(read(r#" {"params":{"name":"t","\u0061rguments": {"a":[1 ]} ,"x":1}}"#), Some(r#"{"a":[1 ]}"#));
+        assert_eq!(read(r#"{"params":{"arguments": [ ] }}"#), Some("[ ]"));
+        assert_eq!(read(r#"{"params":{"arguments":null}}"#), None);
+        assert_eq!(read(r#"{"params":{"x":{"arguments":1}}}"#), None);
     }
 
     #[test]

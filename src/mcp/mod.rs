@@ -6,7 +6,6 @@
 //! The other way round, `sse` cuts a stream of the upstream into events, and `outbound` takes out of an event, or of a
 //! whole answer, what the caller may not see.
 
-mod arguments;
 mod capabilities;
 mod classify;
 mod error_reply;
@@ -20,7 +19,6 @@ mod revision;
 pub mod sse;
 pub(crate) mod walk;
 
-pub use arguments::call_arguments;
 pub use capabilities::{Capability, ClientCapabilities};
 pub use classify::{Call, CallContext, Retry, Target, classify};
 pub use error_reply::{ErrorCode, ProtocolError, RpcError};

@@ -4,104 +4,236 @@
 //! could take it for one of them.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
 
-use serde::Deserializer;
-use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::message::{
     APPROVAL_INPUT, InputAction, InputResponse, InputResponses, META_CAPABILITIES, META_PURPOSE, META_TRACEPARENT,
     META_VERSION,
 };
-use super::{Body, Capability, ClientCapabilities, Member, Message, Meta, Params, Reference, RequestId, Subscriptions};
-use crate::json::{self, Checked, Defect, Key, Members, Text};
+use super::walk::Walker;
+use super::{
+    Body, Capability, ClientCapabilities, Member, Message, Meta, Params, Reference, RequestId, Subscriptions,
+    Unreadable,
+};
+use crate::json::{self, Defect};
 use crate::limits;
 
 /// Reads what a POST carries.
-pub(super) struct BodySeed;
-
-impl<'de> DeserializeSeed<'de> for BodySeed {
-    type Value = Body<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Body<'de>, D::Error> {
-        deserializer.deserialize_any(self)
-    }
+pub(super) fn body(bytes: &[u8]) -> Result<Body<'_>, Unreadable> {
+    let mut reader = Reader { walker: Walker::new(bytes)?, names: Names::default() };
+    let body = match reader.walker.peek() {
+        Some(b'{') => Body::Single(reader.object(limits::MAX_JSON_DEPTH)?),
+        Some(b'[') => Body::Batch(reader.batch()?),
+        _ => {
+            reader.check(limits::MAX_JSON_DEPTH)?;
+            return Err(Unreadable::Malformed);
+        }
+    };
+    reader.walker.finish().map(|()| body)
 }
 
-impl<'de> Visitor<'de> for BodySeed {
-    type Value = Body<'de>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a JSON-RPC message")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Body<'de>, A::Error> {
-        read_object(members, limits::MAX_JSON_DEPTH).map(Body::Single)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Body<'de>, A::Error> {
-        let mut messages = Vec::new();
-        while let Some(message) = elements.next_element_seed(Object::new(limits::MAX_JSON_DEPTH))? {
-            if messages.len() >= limits::MAX_BATCH_MESSAGES {
-                return Err(de::Error::custom(Defect::TooManyMembers));
-            }
-            match message {
-                Member::Valid(message) => messages.push(message),
-                Member::Absent | Member::Malformed => return Err(de::Error::custom("a message is not an object")),
-            }
-        }
-        Ok(Body::Batch(messages))
-    }
+/// A position in a body. What was passed is strict JSON.
+struct Reader<'a> {
+    walker: Walker<'a>,
+    names: Names<'a>,
 }
 
 /// An object of the protocol: knows the names of its members and how to read each.
-trait ProtocolObject<'de>: Default {
+trait ProtocolObject<'a>: Default {
     /// All members that have a meaning here. A member in a misleading spelling of one of these is refused.
     const MEMBERS: &'static [&'static str];
 
-    /// Reads the member `name`, which is one of `MEMBERS`.
-    fn read<A: MapAccess<'de>>(&mut self, name: &str, members: &mut A, depth: usize) -> Result<(), A::Error>;
+    /// Reads the member `name`, which is one of `MEMBERS`. It may nest `depth` levels.
+    fn read(&mut self, name: &str, reader: &mut Reader<'a>, depth: usize) -> Result<(), Unreadable>;
 }
 
-fn read_object<'de, T: ProtocolObject<'de>, A: MapAccess<'de>>(mut members: A, depth: usize) -> Result<T, A::Error> {
-    let depth = depth.checked_sub(1).ok_or_else(|| de::Error::custom(Defect::TooDeep))?;
-    let mut object = T::default();
-    let mut seen = Members::default();
-    while let Some(Key(name)) = members.next_key()? {
-        if T::MEMBERS.contains(&&*name) {
-            object.read(&name, &mut members, depth)?;
-        } else if T::MEMBERS.iter().any(|known| json::is_misspelling_of(&name, known)) {
-            return Err(de::Error::custom(Defect::MisleadingMember));
-        } else {
-            members.next_value_seed(Checked::to_depth(depth))?;
+impl<'a> Reader<'a> {
+    fn batch(&mut self) -> Result<Vec<Message<'a>>, Unreadable> {
+        let mut messages = Vec::new();
+        self.walker.enter_array();
+        while self.walker.next_element()? {
+            let message = self.object_value(limits::MAX_JSON_DEPTH)?;
+            if messages.len() >= limits::MAX_BATCH_MESSAGES {
+                return Err(Unreadable::Defect(Defect::TooManyMembers));
+            }
+            match message {
+                Member::Valid(message) => messages.push(message),
+                Member::Absent | Member::Malformed => return Err(Unreadable::Malformed),
+            }
         }
-        seen.insert(name)?;
+        Ok(messages)
     }
-    Ok(object)
+
+    /// Goes past the next value.
+    fn check(&mut self, depth: usize) -> Result<(), Unreadable> {
+        match self.walker.peek() {
+            Some(b'{') => self.object(depth).map(|Opaque| ()),
+            Some(b'[') => {
+                let depth = deeper(depth)?;
+                self.walker.enter_array();
+                while self.walker.next_element()? {
+                    self.check(depth)?;
+                }
+                Ok(())
+            }
+            _ => self.walker.check_scalar(),
+        }
+    }
+
+    /// The next value, which is an object.
+    fn object<T: ProtocolObject<'a>>(&mut self, depth: usize) -> Result<T, Unreadable> {
+        let depth = deeper(depth)?;
+        let mut object = T::default();
+        let outer = self.names.count();
+        let mut goes_on = self.walker.enter_object()?;
+        while goes_on {
+            let name = self.walker.name()?;
+            let known = T::MEMBERS.iter().copied().find(|known| *known == name);
+            if known.is_none() && T::MEMBERS.iter().any(|known| json::is_misspelling_of(&name, known)) {
+                return Err(Unreadable::Defect(Defect::MisleadingMember));
+            }
+            self.names.note(outer, name).map_err(Unreadable::Defect)?;
+            self.walker.colon()?;
+            match known {
+                Some(known) => object.read(known, self, depth)?,
+                None => self.check(depth)?,
+            }
+            goes_on = self.walker.next_member()?;
+        }
+        self.names.close(outer).map_err(Unreadable::Defect)?;
+        Ok(object)
+    }
+
+    /// The next value, which should be an object.
+    fn object_value<T: ProtocolObject<'a>>(&mut self, depth: usize) -> Result<Member<T>, Unreadable> {
+        match self.walker.peek() {
+            Some(b'{') => self.object(depth).map(Member::Valid),
+            _ => self.check(depth).map(|()| Member::Malformed),
+        }
+    }
+
+    /// The next value, which should be a string.
+    fn string(&mut self, depth: usize) -> Result<Member<Cow<'a, str>>, Unreadable> {
+        match self.walker.peek() {
+            Some(b'"') => self.walker.string_value()?.map(Member::Valid).ok_or(Unreadable::NotJson),
+            _ => self.check(depth).map(|()| Member::Malformed),
+        }
+    }
+
+    /// The next value, which should be an array of strings.
+    fn strings(&mut self, depth: usize) -> Result<Member<Vec<Cow<'a, str>>>, Unreadable> {
+        if self.walker.peek() != Some(b'[') {
+            return self.check(depth).map(|()| Member::Malformed);
+        }
+        let depth = deeper(depth)?;
+        let mut list = Some(Vec::new());
+        self.walker.enter_array();
+        while self.walker.next_element()? {
+            list = match (list, self.string(depth)?) {
+                (Some(mut list), Member::Valid(text)) if list.len() < limits::MAX_SUBSCRIPTION_URIS => {
+                    list.push(text);
+                    Some(list)
+                }
+                _ => None,
+            };
+        }
+        Ok(list.map_or(Member::Malformed, Member::Valid))
+    }
+
+    /// The text of the next value; `None` if it is `null`.
+    fn raw(&mut self, depth: usize) -> Result<Option<&'a str>, Unreadable> {
+        let start = self.walker.position();
+        self.check(depth)?;
+        let end = self.walker.position();
+        let text = self.walker.slice(start..end).trim_ascii_end();
+        Ok(Some(text).filter(|text| *text != "null"))
+    }
+
+    /// MCP: a string or an integer, never `null`; a fraction or an exponent would be read differently by different
+    /// parsers.
+    fn id(&mut self) -> Result<Member<RequestId<'a>>, Unreadable> {
+        let span = self.walker.skip()?;
+        let text = self.walker.slice(span);
+        let is_integer = || {
+            let digits = text.strip_prefix('-').unwrap_or(text);
+            !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        // What is skipped is not checked for lone surrogates.
+        let is_string = || text.starts_with('"') && json::parse(text.as_bytes(), json::Text).is_ok();
+        if text.len() > limits::MAX_REQUEST_ID_BYTES || !(is_integer() || is_string()) {
+            return Ok(Member::Malformed);
+        }
+        let raw: Option<&RawValue> = serde_json::from_str(text).ok();
+        Ok(raw.map_or(Member::Malformed, |raw| Member::Valid(RequestId::new(raw))))
+    }
 }
 
-impl<'de> ProtocolObject<'de> for Message<'de> {
+fn deeper(depth: usize) -> Result<usize, Unreadable> {
+    depth.checked_sub(1).ok_or(Unreadable::Defect(Defect::TooDeep))
+}
+
+/// The member names of all objects that are being read, those of inner ones after those of outer ones: one allocation
+/// for a body instead of one for each object.
+#[derive(Default)]
+struct Names<'a>(Vec<Cow<'a, str>>);
+
+/// Among up to this many names a new one is searched for. More are sorted at the end of the object.
+const FEW: usize = 16;
+
+impl<'a> Names<'a> {
+    /// How many belong to outer objects, where an object begins.
+    const fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Takes note of the next name of the innermost object.
+    fn note(&mut self, outer: usize, name: Cow<'a, str>) -> Result<(), Defect> {
+        let own = self.0.get(outer..).unwrap_or_default();
+        if own.len() >= limits::MAX_JSON_MEMBERS {
+            return Err(Defect::TooManyMembers);
+        }
+        if own.len() <= FEW && own.contains(&name) {
+            return Err(Defect::DuplicateMember);
+        }
+        self.0.push(name);
+        Ok(())
+    }
+
+    /// Forgets the innermost object, which has ended.
+    fn close(&mut self, outer: usize) -> Result<(), Defect> {
+        let own = self.0.get_mut(outer..).unwrap_or_default();
+        if own.len() > FEW {
+            own.sort_unstable();
+            if own.windows(2).any(|pair| pair.first() == pair.last()) {
+                return Err(Defect::DuplicateMember);
+            }
+        }
+        self.0.truncate(outer);
+        Ok(())
+    }
+}
+
+impl<'a> ProtocolObject<'a> for Message<'a> {
     const MEMBERS: &'static [&'static str] = &["jsonrpc", "id", "method", "params", "result", "error"];
 
-    fn read<A: MapAccess<'de>>(&mut self, name: &str, members: &mut A, depth: usize) -> Result<(), A::Error> {
+    fn read(&mut self, name: &str, reader: &mut Reader<'a>, depth: usize) -> Result<(), Unreadable> {
         match name {
-            "jsonrpc" => self.version = members.next_value_seed(Str { depth })?,
-            "id" => self.id = read_id(members.next_value()?),
-            "method" => self.method = members.next_value_seed(Str { depth })?,
-            "params" => self.params = members.next_value_seed(Object::new(depth))?,
+            "jsonrpc" => self.version = reader.string(depth)?,
+            "id" => self.id = reader.id()?,
+            "method" => self.method = reader.string(depth)?,
+            "params" => self.params = reader.object_value(depth)?,
             other => {
                 self.has_result |= other == "result";
                 self.has_error |= other == "error";
-                members.next_value_seed(Checked::to_depth(depth))?;
+                reader.check(depth)?;
             }
         }
         Ok(())
     }
 }
 
-impl<'de> ProtocolObject<'de> for Params<'de> {
+impl<'a> ProtocolObject<'a> for Params<'a> {
     const MEMBERS: &'static [&'static str] = &[
         "name",
         "uri",
@@ -113,85 +245,86 @@ impl<'de> ProtocolObject<'de> for Params<'de> {
         "_meta",
         "inputResponses",
         "requestState",
-        // Read by the upstream only, but part of what is authorised.
         "arguments",
+        // Read by the upstream only, but part of what is authorised.
         "cursor",
         "task",
     ];
 
-    fn read<A: MapAccess<'de>>(&mut self, name: &str, members: &mut A, depth: usize) -> Result<(), A::Error> {
+    fn read(&mut self, name: &str, reader: &mut Reader<'a>, depth: usize) -> Result<(), Unreadable> {
         match name {
-            "name" => self.name = members.next_value_seed(Str { depth })?,
-            "uri" => self.uri = members.next_value_seed(Str { depth })?,
-            "taskId" => self.task_id = members.next_value_seed(Str { depth })?,
-            "protocolVersion" => self.protocol_version = members.next_value_seed(Str { depth })?,
-            "capabilities" => self.capabilities = members.next_value_seed(Object::new(depth))?,
-            "ref" => self.reference = members.next_value_seed(Object::new(depth))?,
-            "notifications" => self.subscriptions = members.next_value_seed(Object::new(depth))?,
-            "_meta" => self.meta = members.next_value_seed(Object::new(depth))?,
-            "inputResponses" => self.input_responses = members.next_value_seed(Object::new(depth))?,
-            "requestState" => self.request_state = members.next_value_seed(Str { depth })?,
-            _ => members.next_value_seed(Checked::to_depth(depth))?,
+            "name" => self.name = reader.string(depth)?,
+            "uri" => self.uri = reader.string(depth)?,
+            "taskId" => self.task_id = reader.string(depth)?,
+            "protocolVersion" => self.protocol_version = reader.string(depth)?,
+            "capabilities" => self.capabilities = reader.object_value(depth)?,
+            "ref" => self.reference = reader.object_value(depth)?,
+            "notifications" => self.subscriptions = reader.object_value(depth)?,
+            "_meta" => self.meta = reader.object_value(depth)?,
+            "inputResponses" => self.input_responses = reader.object_value(depth)?,
+            "requestState" => self.request_state = reader.string(depth)?,
+            "arguments" => self.arguments = reader.raw(depth)?,
+            _ => reader.check(depth)?,
         }
         Ok(())
     }
 }
 
-impl<'de> ProtocolObject<'de> for Reference<'de> {
+impl<'a> ProtocolObject<'a> for Reference<'a> {
     const MEMBERS: &'static [&'static str] = &["type", "name", "uri"];
 
-    fn read<A: MapAccess<'de>>(&mut self, name: &str, members: &mut A, depth: usize) -> Result<(), A::Error> {
+    fn read(&mut self, name: &str, reader: &mut Reader<'a>, depth: usize) -> Result<(), Unreadable> {
         let member = match name {
             "type" => &mut self.kind,
             "name" => &mut self.name,
             _ => &mut self.uri,
         };
-        *member = members.next_value_seed(Str { depth })?;
+        *member = reader.string(depth)?;
         Ok(())
     }
 }
 
-impl<'de> ProtocolObject<'de> for Subscriptions<'de> {
+impl<'a> ProtocolObject<'a> for Subscriptions<'a> {
     const MEMBERS: &'static [&'static str] = &["resourceSubscriptions", "taskIds"];
 
-    fn read<A: MapAccess<'de>>(&mut self, name: &str, members: &mut A, depth: usize) -> Result<(), A::Error> {
+    fn read(&mut self, name: &str, reader: &mut Reader<'a>, depth: usize) -> Result<(), Unreadable> {
         let member = if name == "taskIds" { &mut self.tasks } else { &mut self.resources };
-        *member = members.next_value_seed(StrList { depth })?;
+        *member = reader.strings(depth)?;
         Ok(())
     }
 }
 
-impl<'de> ProtocolObject<'de> for Meta<'de> {
+impl<'a> ProtocolObject<'a> for Meta<'a> {
     const MEMBERS: &'static [&'static str] = &[META_VERSION, META_CAPABILITIES, META_TRACEPARENT, META_PURPOSE];
 
-    fn read<A: MapAccess<'de>>(&mut self, name: &str, members: &mut A, depth: usize) -> Result<(), A::Error> {
+    fn read(&mut self, name: &str, reader: &mut Reader<'a>, depth: usize) -> Result<(), Unreadable> {
         if name == META_VERSION {
-            self.protocol_version = members.next_value_seed(Str { depth })?;
+            self.protocol_version = reader.string(depth)?;
         } else if name == META_TRACEPARENT {
-            self.traceparent = members.next_value_seed(Str { depth })?;
+            self.traceparent = reader.string(depth)?;
         } else if name == META_PURPOSE {
-            self.purpose = members.next_value_seed(Str { depth })?;
+            self.purpose = reader.string(depth)?;
         } else {
-            self.client_capabilities = members.next_value_seed(Object::new(depth))?;
+            self.client_capabilities = reader.object_value(depth)?;
         }
         Ok(())
     }
 }
 
-impl<'de> ProtocolObject<'de> for InputResponses {
+impl<'a> ProtocolObject<'a> for InputResponses {
     const MEMBERS: &'static [&'static str] = &[APPROVAL_INPUT];
 
-    fn read<A: MapAccess<'de>>(&mut self, _: &str, members: &mut A, depth: usize) -> Result<(), A::Error> {
-        self.approval = members.next_value_seed(Object::new(depth))?;
+    fn read(&mut self, _: &str, reader: &mut Reader<'a>, depth: usize) -> Result<(), Unreadable> {
+        self.approval = reader.object_value(depth)?;
         Ok(())
     }
 }
 
-impl<'de> ProtocolObject<'de> for InputResponse {
+impl<'a> ProtocolObject<'a> for InputResponse {
     const MEMBERS: &'static [&'static str] = &["action"];
 
-    fn read<A: MapAccess<'de>>(&mut self, _: &str, members: &mut A, depth: usize) -> Result<(), A::Error> {
-        self.action = match members.next_value_seed(Str { depth })? {
+    fn read(&mut self, _: &str, reader: &mut Reader<'a>, depth: usize) -> Result<(), Unreadable> {
+        self.action = match reader.string(depth)? {
             Member::Valid(name) => InputAction::parse(&name).map_or(Member::Malformed, Member::Valid),
             Member::Absent | Member::Malformed => Member::Malformed,
         };
@@ -199,12 +332,12 @@ impl<'de> ProtocolObject<'de> for InputResponse {
     }
 }
 
-impl<'de> ProtocolObject<'de> for ClientCapabilities {
+impl<'a> ProtocolObject<'a> for ClientCapabilities {
     const MEMBERS: &'static [&'static str] = &["elicitation", "sampling", "roots", "tasks"];
 
-    fn read<A: MapAccess<'de>>(&mut self, name: &str, members: &mut A, depth: usize) -> Result<(), A::Error> {
+    fn read(&mut self, name: &str, reader: &mut Reader<'a>, depth: usize) -> Result<(), Unreadable> {
         if name == "elicitation" {
-            if let Member::Valid(modes) = members.next_value_seed(Object::<ElicitationModes>::new(depth))? {
+            if let Member::Valid(modes) = reader.object_value::<ElicitationModes>(depth)? {
                 *self = modes.declared().fold(*self, Self::with);
             }
             return Ok(());
@@ -214,7 +347,7 @@ impl<'de> ProtocolObject<'de> for ClientCapabilities {
             "roots" => Capability::Roots,
             _ => Capability::Tasks,
         };
-        if let Member::Valid(Opaque) = members.next_value_seed(Object::new(depth))? {
+        if let Member::Valid(Opaque) = reader.object_value(depth)? {
             *self = self.with(capability);
         }
         Ok(())
@@ -238,12 +371,12 @@ impl ElicitationModes {
     }
 }
 
-impl<'de> ProtocolObject<'de> for ElicitationModes {
+impl<'a> ProtocolObject<'a> for ElicitationModes {
     const MEMBERS: &'static [&'static str] = &["form", "url"];
 
-    fn read<A: MapAccess<'de>>(&mut self, name: &str, members: &mut A, depth: usize) -> Result<(), A::Error> {
+    fn read(&mut self, name: &str, reader: &mut Reader<'a>, depth: usize) -> Result<(), Unreadable> {
         let mode = if name == "url" { &mut self.url } else { &mut self.form };
-        *mode = members.next_value_seed(Object::new(depth))?;
+        *mode = reader.object_value(depth)?;
         Ok(())
     }
 }
@@ -252,168 +385,97 @@ impl<'de> ProtocolObject<'de> for ElicitationModes {
 #[derive(Default)]
 struct Opaque;
 
-impl<'de> ProtocolObject<'de> for Opaque {
+impl<'a> ProtocolObject<'a> for Opaque {
     const MEMBERS: &'static [&'static str] = &[];
 
-    fn read<A: MapAccess<'de>>(&mut self, _: &str, members: &mut A, depth: usize) -> Result<(), A::Error> {
-        members.next_value_seed(Checked::to_depth(depth))
+    fn read(&mut self, _: &str, reader: &mut Reader<'a>, depth: usize) -> Result<(), Unreadable> {
+        reader.check(depth)
     }
 }
 
-/// MCP: a string or an integer, never `null`; a fraction or an exponent would be read differently by different parsers.
-fn read_id(raw: &RawValue) -> Member<RequestId<'_>> {
-    let text = raw.get();
-    let is_integer = || {
-        let digits = text.strip_prefix('-').unwrap_or(text);
-        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    // A raw value is not checked for lone surrogates.
-    let is_string = || text.starts_with('"') && json::parse(text.as_bytes(), Text).is_ok();
-    if text.len() <= limits::MAX_REQUEST_ID_BYTES && (is_integer() || is_string()) {
-        Member::Valid(RequestId::new(raw))
-    } else {
-        Member::Malformed
-    }
-}
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
 
-/// Implements the visits of every type but those a member may have: the value is checked and found malformed.
-macro_rules! malformed {
-    ($($visit:ident($type:ty)),*) => {
-        $(fn $visit<E: de::Error>(self, _: $type) -> Result<Self::Value, E> {
-            Ok(Member::Malformed)
-        })*
+    use super::*;
+    use crate::json::Checked;
+    use crate::json::texts::{json, texts};
 
-        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
-            Ok(Member::Malformed)
-        }
-    };
-}
-
-/// A string member.
-#[derive(Clone, Copy)]
-struct Str {
-    depth: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for Str {
-    type Value = Member<Cow<'de, str>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Str {
-    type Value = Member<Cow<'de, str>>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("any JSON value")
+    /// The same by way of serde, which reads the tokens and the policies.
+    fn strictly(bytes: &[u8]) -> Result<(), Unreadable> {
+        json::parse(bytes, Checked::to_depth(limits::MAX_JSON_DEPTH))
+            .map_err(|error| Defect::of(&error).map_or(Unreadable::NotJson, Unreadable::Defect))
     }
 
-    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Member::Valid(Cow::Borrowed(text)))
+    fn read(text: &str) -> Result<(), Unreadable> {
+        body(text.as_bytes()).map(drop)
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Member::Valid(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, elements: A) -> Result<Self::Value, A::Error> {
-        Checked::to_depth(self.depth).visit_seq(elements).map(|()| Member::Malformed)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
-        Checked::to_depth(self.depth).visit_map(members).map(|()| Member::Malformed)
-    }
-
-    malformed!(visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64));
-}
-
-/// A member that is an array of strings.
-#[derive(Clone, Copy)]
-struct StrList {
-    depth: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for StrList {
-    type Value = Member<Vec<Cow<'de, str>>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for StrList {
-    type Value = Member<Vec<Cow<'de, str>>>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("any JSON value")
-    }
-
-    fn visit_str<E: de::Error>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(Member::Malformed)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
-        let depth = self.depth.checked_sub(1).ok_or_else(|| de::Error::custom(Defect::TooDeep))?;
-        let mut list = Some(Vec::new());
-        while let Some(element) = elements.next_element_seed(Str { depth })? {
-            list = match (list, element) {
-                (Some(mut list), Member::Valid(text)) if list.len() < limits::MAX_SUBSCRIPTION_URIS => {
-                    list.push(text);
-                    Some(list)
+    #[test]
+    fn duplicates_are_found_among_many_members() {
+        let wide = |names: &[&str]| {
+            let members: Vec<String> = names.iter().map(|name| format!("\"{name}\":{{\"k1\":[]}}")).collect();
+            format!("{{\"x\":{{{}}},\"k1\":0}}", members.join(","))
+        };
+        let names: Vec<String> = (0..200).map(|number| format!("k{number}")).collect();
+        for count in [FEW - 1, FEW, FEW + 1, FEW + 2, 200] {
+            let names: Vec<&str> = names.iter().take(count).map(String::as_str).collect();
+            assert_eq!(read(&wide(&names)), Ok(()), "{count}");
+            for at in [0, 1, count / 2, count - 1] {
+                for same in [names[at].to_owned(), names[at].replace('k', r"\u006b")] {
+                    let text = wide(&[&names[..], &[&same]].concat());
+                    assert_eq!(read(&text), Err(Unreadable::Defect(Defect::DuplicateMember)), "{count} {at}");
                 }
-                _ => None,
-            };
+            }
         }
-        Ok(list.map_or(Member::Malformed, Member::Valid))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
-        Checked::to_depth(self.depth).visit_map(members).map(|()| Member::Malformed)
+    #[test]
+    fn members_are_bounded() {
+        let of = |count: usize| {
+            let members: Vec<String> = (0..count).map(|number| format!("\"{number}\":0")).collect();
+            format!("{{\"x\":{{{}}}}}", members.join(","))
+        };
+        assert_eq!(read(&of(limits::MAX_JSON_MEMBERS)), Ok(()));
+        assert_eq!(read(&of(limits::MAX_JSON_MEMBERS + 1)), Err(Unreadable::Defect(Defect::TooManyMembers)));
     }
 
-    malformed!(visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64));
-}
-
-/// A member that is an object of the protocol.
-struct Object<T> {
-    depth: usize,
-    kind: PhantomData<T>,
-}
-
-impl<T> Object<T> {
-    const fn new(depth: usize) -> Self {
-        Self { depth, kind: PhantomData }
-    }
-}
-
-impl<'de, T: ProtocolObject<'de>> DeserializeSeed<'de> for Object<T> {
-    type Value = Member<T>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de, T: ProtocolObject<'de>> Visitor<'de> for Object<T> {
-    type Value = Member<T>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("any JSON value")
+    #[test]
+    fn what_is_no_message_is_told_from_what_is_no_json() {
+        for text in ["1", "\"x\"", "null", "[1]", "[{},null]", " true "] {
+            assert_eq!(read(text), Err(Unreadable::Malformed), "{text}");
+        }
+        for text in ["", "nul", "1e999", "\"\\ud800\"", "{}x", "[{}", "{} {}", "[{},]", "{\"id\":1,}", "\u{feff}{}"] {
+            assert_eq!(read(text), Err(Unreadable::NotJson), "{text}");
+        }
+        assert_eq!(body(b"{\"x\":\"\xff\"}").map(drop), Err(Unreadable::NotJson));
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
-        read_object(members, self.depth).map(Member::Valid)
-    }
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
 
-    fn visit_str<E: de::Error>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(Member::Malformed)
-    }
+        #[test]
+        fn it_is_as_strict_as_the_reader_by_serde(bytes in texts()) {
+            // As a member that means nothing, and as arguments.
+            for around in ["{\"x\":", "{\"params\":{\"arguments\":"] {
+                let ends = &b"}}"[..around.matches('{').count()];
+                let whole = [around.as_bytes(), &bytes, ends].concat();
+                if std::str::from_utf8(&whole).is_ok() {
+                    prop_assert_eq!(body(&whole).map(drop), strictly(&whole));
+                } else {
+                    prop_assert!(body(&whole).is_err());
+                }
+            }
+        }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, elements: A) -> Result<Self::Value, A::Error> {
-        Checked::to_depth(self.depth).visit_seq(elements).map(|()| Member::Malformed)
+        #[test]
+        fn arguments_are_the_text_of_their_value(text in json()) {
+            let whole = format!("{{\"params\":{{\"arguments\":{text},\"name\":\"t\"}},\"id\":7}}");
+            if let Ok(Body::Single(message)) = body(whole.as_bytes()) {
+                let arguments = message.params.valid().unwrap().arguments;
+                let theirs: &RawValue = serde_json::from_str(&text).unwrap();
+                prop_assert_eq!(arguments, Some(theirs.get()).filter(|text| *text != "null"));
+            }
+        }
     }
-
-    malformed!(visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64));
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use super::condition::{Condition, Inputs, Known};
 use super::{Denial, Effort, Gate, ObtainApproval, Rule, RuleSet, StepUp};
@@ -28,15 +27,12 @@ pub struct Subject<'a> {
 }
 
 /// What a request asks for.
-#[derive(Clone, Copy)]
-#[expect(missing_debug_implementations, reason = "a function has nothing to show")]
+#[derive(Clone, Copy, Debug)]
 pub struct AccessRequest<'a> {
     /// Who asks.
     pub subject: Subject<'a>,
     /// What each message of the request asks for.
     pub calls: &'a [Call<'a>],
-    /// The arguments of a call, by its place in `calls`. Asked only where a rule looks at them.
-    pub arguments: &'a dyn Fn(usize) -> Option<&'a RawValue>,
 }
 
 /// Proof that [`decide`] allowed a request. Nothing goes upstream without one, and nothing else makes one.
@@ -87,8 +83,8 @@ pub enum Approval {
 enum Arguments<'a> {
     /// Nothing: the call has not been made.
     Unknown,
-    /// Everything; the function reads them.
-    Known(&'a dyn Fn() -> Option<&'a RawValue>),
+    /// Everything: there are these, as JSON, or none.
+    Known(Option<&'a str>),
 }
 
 /// How an error of a condition settles.
@@ -103,15 +99,14 @@ enum Settled {
 /// Decides a request: permitted only if each of its messages is. One that needs an approval must come alone, as it may have
 /// to come again.
 pub fn decide(rules: &RuleSet, directory: &Directory, request: AccessRequest<'_>) -> Decision {
-    let AccessRequest { subject, calls, arguments } = request;
+    let AccessRequest { subject, calls } = request;
     let objections = standing(directory, subject);
     if calls.is_empty() && !objections.is_empty() {
         return Decision::Deny { call: 0, denial: Denial::NotPermitted(objections) };
     }
     let effort = Effort::default();
     for (index, call) in calls.iter().enumerate() {
-        let read = || arguments(index);
-        let arguments = Arguments::Known(&read);
+        let arguments = Arguments::Known(call.arguments);
         let check = Check { rules, directory, subject, objections: &objections, arguments, effort: &effort };
         let gates = match check.target(&call.target).and_then(|duties| open_gates(rules, duties)) {
             Ok(gates) if gates.is_empty() => continue,
@@ -273,8 +268,8 @@ impl Check<'_> {
     fn tenant(&self, rule: &Rule) -> Result<(), Denial> {
         let Some(pointer) = &rule.tenant_argument else { return Ok(()) };
         let tenant = self.subject.principal.tenant().ok_or(Denial::OtherTenant)?;
-        let Arguments::Known(read) = self.arguments else { return Ok(()) };
-        let arguments: Option<Value> = read().and_then(|raw| serde_json::from_str(raw.get()).ok());
+        let Arguments::Known(arguments) = self.arguments else { return Ok(()) };
+        let arguments: Option<Value> = arguments.and_then(|text| serde_json::from_str(text).ok());
         let named = arguments.as_ref().and_then(|arguments| unmistakable(arguments, pointer)).and_then(Value::as_str);
         if named == Some(tenant) { Ok(()) } else { Err(Denial::OtherTenant) }
     }
@@ -312,7 +307,7 @@ impl Check<'_> {
         let token = principal.token();
         let inputs = Inputs {
             arguments: match self.arguments {
-                Arguments::Known(read) => Known::Yes(read().map(RawValue::get)),
+                Arguments::Known(arguments) => Known::Yes(arguments),
                 Arguments::Unknown => Known::No,
             },
             claims: token.claims(),

@@ -97,8 +97,9 @@ impl<'a> Case<'a> {
             capabilities: ClientCapabilities::default(),
             context: CallContext::default(),
             retry: Retry::default(),
+            arguments: None,
         };
-        let request = AccessRequest { subject: bearer.subject(self), calls: &[call], arguments: &|_| None };
+        let request = AccessRequest { subject: bearer.subject(self), calls: &[call] };
         match decide(&rules, &self.policy.directory, request) {
             Decision::Permit(_) => Ok(Passage::Free),
             Decision::Oblige(_) => Ok(Passage::Gated),

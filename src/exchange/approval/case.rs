@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use serde_json::value::RawValue;
-
 use super::reply::{self, ReplyTo};
 use super::{Application, Approved, Continuation, creation};
 use crate::approval::{Asker, BindingDigest, Reason, Round, without_own_fields as cut};
@@ -23,7 +21,6 @@ use crate::units::UnixSeconds;
 /// A call that needs an approval, alone in its request.
 pub(in crate::exchange) struct Case<'a> {
     pub(in crate::exchange) call: &'a Call<'a>,
-    pub(in crate::exchange) arguments: Option<&'a RawValue>,
     pub(in crate::exchange) bytes: &'a [u8],
     pub(in crate::exchange) principal: &'a Rc<Principal>,
     /// What the client declared when its session began, if it has one.
@@ -148,7 +145,7 @@ pub(in crate::exchange) fn without_own_fields(
     let policy = surroundings.policy;
     let state = own_state(call, principal, policy, surroundings.now).map_err(|()| refuse())?;
     if let Some(state) = &state {
-        let case = Case { call, arguments: None, bytes, principal, capabilities: None };
+        let case = Case { call, bytes, principal, capabilities: None };
         if case.binding(policy, round_of(Some(state)))? != state.binding {
             return Err(refuse());
         }

@@ -70,11 +70,12 @@ pub(super) fn escalated(creation: &[u8], from: &str) -> Vec<u8> {
 }
 
 fn shown(account: &Account, case: &Case<'_>, policy: &CompiledPolicy) -> BTreeMap<String, Value> {
-    let (Some(audit), Target::Tool(tool), Some(arguments)) = (&policy.audit, &case.call.target, case.arguments) else {
+    let (Some(audit), Target::Tool(tool), Some(arguments)) = (&policy.audit, &case.call.target, case.call.arguments)
+    else {
         return BTreeMap::new();
     };
     let redaction = audit.redaction.of_tool(tool);
-    let shown = redaction.map(|redaction| redaction.apply(arguments.get(), &audit.pseudonyms, account.salt()));
+    let shown = redaction.map(|redaction| redaction.apply(arguments, &audit.pseudonyms, account.salt()));
     let mut shown = shown.unwrap_or_default();
     // How many did not fit is no argument: `withheld` says that there are more.
     shown.retain(|place, _| place.is_empty() || place.starts_with('/'));
