@@ -17,11 +17,16 @@ fn edit(data: &[u8]) -> Edit {
     }
 }
 
+/// What goes out is added to `out`.
+fn feed(stream: &mut EventStream, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), EventTooLarge> {
+    stream.feed(chunk, &mut edit).map(|fed| out.extend_from_slice(&fed))
+}
+
 fn filtered<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut stream = EventStream::default();
     let mut out = Vec::new();
     for chunk in chunks {
-        stream.feed(chunk, &mut edit, &mut out).unwrap();
+        feed(&mut stream, chunk, &mut out).unwrap();
     }
     stream.end();
     out
@@ -136,12 +141,12 @@ fn a_dropped_event_leaves_what_a_client_needs_to_resume() {
 fn the_incomplete_last_event_is_discarded() {
     let mut stream = EventStream::default();
     let mut out = Vec::new();
-    stream.feed(b"data: a\n\nid: 2\ndata: secret\n", &mut edit, &mut out).unwrap();
+    feed(&mut stream, b"data: a\n\nid: 2\ndata: secret\n", &mut out).unwrap();
     assert_eq!(out, b"data: a\n\n");
     assert!(stream.end());
     assert_eq!(out, b"data: a\n\n");
     // Nothing comes after the end.
-    assert!(stream.feed(b"data: b\n\n", &mut edit, &mut out).is_err());
+    assert!(feed(&mut stream, b"data: b\n\n", &mut out).is_err());
 }
 
 #[test]
@@ -149,7 +154,7 @@ fn events_comments_and_blank_lines_go_out_at_once() {
     let mut stream = EventStream::default();
     let mut sent = |chunk: &str| {
         let mut out = Vec::new();
-        stream.feed(chunk.as_bytes(), &mut edit, &mut out).unwrap();
+        feed(&mut stream, chunk.as_bytes(), &mut out).unwrap();
         text(&out)
     };
     assert_eq!(sent(": keep-alive\n"), ": keep-alive\n");
@@ -187,15 +192,15 @@ fn what_some_languages_take_for_the_end_of_a_line_hides_nothing() {
 fn an_event_that_is_too_large_ends_the_stream_for_good() {
     let mut stream = EventStream::new(20);
     let mut out = Vec::new();
-    stream.feed(b"data: 12345678\n\ndata: 123456789012", &mut edit, &mut out).unwrap();
-    assert_eq!(stream.feed(b"345", &mut edit, &mut out), Err(EventTooLarge));
+    feed(&mut stream, b"data: 12345678\n\ndata: 123456789012", &mut out).unwrap();
+    assert_eq!(feed(&mut stream, b"345", &mut out), Err(EventTooLarge));
     assert_eq!(stream.held_bytes(), 0);
-    assert_eq!(stream.feed(b"data: a\n\n", &mut edit, &mut out), Err(EventTooLarge));
+    assert_eq!(feed(&mut stream, b"data: a\n\n", &mut out), Err(EventTooLarge));
     assert_eq!(out, b"data: 12345678\n\n");
     let mut default = EventStream::default();
     let half = vec![b'x'; limits::MAX_EVENT_BYTES / 2 + 1];
-    assert_eq!(default.feed(&half, &mut edit, &mut out), Ok(()));
-    assert_eq!(default.feed(&half, &mut edit, &mut out), Err(EventTooLarge));
+    assert_eq!(feed(&mut default, &half, &mut out), Ok(()));
+    assert_eq!(feed(&mut default, &half, &mut out), Err(EventTooLarge));
 }
 
 #[test]
@@ -207,7 +212,7 @@ fn ten_megabytes_pass_with_no_more_memory_than_one_event() {
     let mut most = 0;
     for chunk in all.as_bytes().chunks(16_000) {
         let mut out = Vec::new();
-        stream.feed(chunk, &mut edit, &mut out).unwrap();
+        feed(&mut stream, chunk, &mut out).unwrap();
         passed += out.len();
         most = most.max(stream.held_bytes());
     }
@@ -220,11 +225,11 @@ fn a_large_event_in_small_chunks_takes_linear_time() {
     // Searching the held bytes anew with each chunk would take 2 * 10^11 steps.
     let mut stream = EventStream::default();
     let mut out = Vec::new();
-    stream.feed(b"data: ", &mut edit, &mut out).unwrap();
+    feed(&mut stream, b"data: ", &mut out).unwrap();
     for _ in 0..(limits::MAX_EVENT_BYTES - 10) / 16 {
-        stream.feed(b"0123456789abcdef", &mut edit, &mut out).unwrap();
+        feed(&mut stream, b"0123456789abcdef", &mut out).unwrap();
     }
-    stream.feed(b"\n\n", &mut edit, &mut out).unwrap();
+    feed(&mut stream, b"\n\n", &mut out).unwrap();
     assert!(out.len() > limits::MAX_EVENT_BYTES - 40);
 }
 
@@ -290,7 +295,6 @@ proptest! {
     fn a_client_gets_the_events_that_were_judged_and_no_others(pieces in prop::collection::vec(piece(), 0..40)) {
         let stream = pieces.concat();
         let mut judged = Vec::new();
-        let mut out = Vec::new();
         let mut events = EventStream::default();
         let mut judge = |data: &[u8]| {
             let edit = edit(data);
@@ -301,7 +305,7 @@ proptest! {
             }
             edit
         };
-        events.feed(&stream, &mut judge, &mut out).unwrap();
+        let out = events.feed(&stream, &mut judge).unwrap();
         let received = dispatched(&out).into_iter().map(|(_, _, data)| data).filter(|data| !data.is_empty());
         prop_assert_eq!(received.collect::<Vec<_>>(), judged);
     }

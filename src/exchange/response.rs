@@ -3,6 +3,7 @@
 //! Most answers pass as they are. A list is held until it is whole, an event stream is looked at event by event; what
 //! of them the caller may not see is taken out by the same function that decides calls (see `view`).
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use serde_json::value::RawValue;
@@ -17,7 +18,7 @@ use super::{DecisionId, Phase, Surroundings, session};
 use crate::http::{HeaderList, LocalReply, Single};
 use crate::identity::{Peer, Principal};
 use crate::limits;
-use crate::mcp::sse::{Edit, EventStream};
+use crate::mcp::sse::{Edit, EventStream, EventTooLarge};
 use crate::mcp::{Call, ClientFeature, ErrorCode, RequestId, Reviewed, RpcError, review};
 use crate::policy::Permit;
 
@@ -366,8 +367,7 @@ pub(super) fn on_chunk(
             Edit::Drop
         }
     };
-    let mut out = Vec::with_capacity(bytes.len());
-    let fed = events.feed(bytes, &mut edit, &mut out);
+    let fed = events.feed(bytes, &mut edit);
     let hidden = view.hidden;
     account.hidden = account.hidden.saturating_add(hidden).saturating_add(refused).saturating_add(unreadable);
     for (what, count) in [("element", hidden), ("message", refused), ("event_unreadable", unreadable)] {
@@ -375,12 +375,15 @@ pub(super) fn on_chunk(
             commands.push(Command::Withheld { what, count });
         }
     }
-    if fed.is_err() {
-        commands.push(Command::Withheld { what: "event_too_large", count: 1 });
-        return cut_off(account, "event_too_large", commands);
-    }
-    if out != bytes {
-        commands.push(Command::ReplaceResponseBody(out));
+    match fed {
+        // Of a part of the chunk the length is enough.
+        Ok(Cow::Borrowed(out)) if out.len() == bytes.len() => {}
+        Ok(Cow::Owned(out)) if out == bytes => {}
+        Ok(out) => commands.push(Command::ReplaceResponseBody(out.into_owned())),
+        Err(EventTooLarge) => {
+            commands.push(Command::Withheld { what: "event_too_large", count: 1 });
+            return cut_off(account, "event_too_large", commands);
+        }
     }
     (if end_of_stream { Phase::Finished } else { Phase::Streaming(streaming) }, Flow::Pass)
 }
