@@ -15,6 +15,10 @@ use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 
 use crate::limits;
 
+pub(crate) mod lexis;
+#[cfg(test)]
+pub(crate) mod texts;
+
 /// Reads one value with `seed` and refuses anything after it.
 ///
 /// # Errors
@@ -80,18 +84,23 @@ impl<'de> Members<'de> {
     /// # Errors
     /// When the object has that member already, or more than [`limits::MAX_JSON_MEMBERS`].
     pub fn insert<E: de::Error>(&mut self, name: Cow<'de, str>) -> Result<(), E> {
+        self.note(name).map_err(E::custom)
+    }
+
+    /// The same, for those who read without serde.
+    pub(crate) fn note(&mut self, name: Cow<'de, str>) -> Result<(), Defect> {
         if self.many.is_empty() && self.few.len() < FEW {
             if self.few.contains(&name) {
-                return Err(E::custom(Defect::DuplicateMember));
+                return Err(Defect::DuplicateMember);
             }
             self.few.push(name);
             return Ok(());
         }
         self.many.extend(self.few.drain(..));
         if self.many.len() >= limits::MAX_JSON_MEMBERS {
-            return Err(E::custom(Defect::TooManyMembers));
+            return Err(Defect::TooManyMembers);
         }
-        if self.many.insert(name) { Ok(()) } else { Err(E::custom(Defect::DuplicateMember)) }
+        if self.many.insert(name) { Ok(()) } else { Err(Defect::DuplicateMember) }
     }
 }
 
@@ -245,6 +254,11 @@ pub fn pointer_token(token: &str) -> Option<String> {
 ///
 /// Go's `encoding/json` matched names case-insensitively (CVE-2026-27896), which also folds U+017F and U+212A.
 pub fn is_misspelling_of(name: &str, known: &str) -> bool {
+    let is_padded = |byte: Option<&u8>| byte.is_none_or(|byte| *byte <= b' ');
+    if name.is_ascii() && known.is_ascii() && !is_padded(name.as_bytes().first()) && !is_padded(name.as_bytes().last())
+    {
+        return name != known && name.eq_ignore_ascii_case(known);
+    }
     let trimmed = name.trim_matches(|c: char| c == '\0' || c.is_whitespace());
     name != known && folded(trimmed).eq(folded(known))
 }

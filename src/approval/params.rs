@@ -41,6 +41,7 @@ impl Canonical {
         walker.members(&["params"], |walker, name, _| {
             if name == "params" { writer.params(walker, round) } else { walker.skip().map(drop) }
         })?;
+        walker.finish()?;
         if writer.out.is_empty() {
             // In JSON-RPC no parameters and an empty object of them are two things; servers may tell them apart.
             writer.out.push_str("null");
@@ -119,7 +120,7 @@ impl Writer {
                 walker.enter_array();
                 self.out.push('[');
                 let mut is_first = true;
-                while walker.next_element() {
+                while walker.next_element()? {
                     if !std::mem::take(&mut is_first) {
                         self.out.push(',');
                     }
@@ -212,7 +213,8 @@ fn is_own_state(walker: &Walker<'_>) -> Result<bool, Unreadable> {
 pub fn without_own_fields<'a>(body: &'a [u8], upstream_state: Option<&str>) -> Result<Cow<'a, [u8]>, Unreadable> {
     let mut walker = Walker::new(body)?;
     if walker.peek() != Some(b'{') {
-        return Ok(Cow::Borrowed(body));
+        walker.skip()?;
+        return walker.finish().map(|()| Cow::Borrowed(body));
     }
     let mut edits = Edits::default();
     walker.members(&["params"], |walker, name, _| {
@@ -222,6 +224,7 @@ pub fn without_own_fields<'a>(body: &'a [u8], upstream_state: Option<&str>) -> R
             walker.skip().map(drop)
         }
     })?;
+    walker.finish()?;
     if edits.is_empty() { Ok(Cow::Borrowed(body)) } else { edits.apply(body).map(Cow::Owned) }
 }
 

@@ -63,6 +63,7 @@ impl<'a> InputRequired<'a> {
             }
             Ok(())
         })?;
+        walker.finish()?;
         let Some(Found { asks: true, state, nothing, end }) = found else { return Ok(None) };
         let (upstream_state, place) = match state {
             None if let Some(span) = nothing => (None, Place::Of(span)),

@@ -75,9 +75,9 @@ impl ToolRedaction {
             is_full: false,
             left_out: 0,
         };
-        let read = Walker::new(arguments.as_bytes())
-            .and_then(|mut walker| view.value(&mut walker, self.pointers.all(), 0, Treatment::Drop));
-        if read.is_err() {
+        let mut walker = Walker::of(arguments);
+        let read = view.value(&mut walker, self.pointers.all(), 0, Treatment::Drop);
+        if read.and_then(|()| walker.finish()).is_err() {
             return BTreeMap::new();
         }
         if view.left_out > 0 {
@@ -139,7 +139,7 @@ impl View<'_> {
             Some(b'[') => {
                 walker.enter_array();
                 let mut index = 0_usize;
-                while walker.next_element() {
+                while walker.next_element()? {
                     below(self, walker, Step::Element(index))?;
                     index = index.saturating_add(1);
                 }

@@ -34,7 +34,7 @@ pub(super) fn filter(
         return Err(Unreadable::Malformed);
     }
     let mut sieve = Sieve::default();
-    while walker.next_element() {
+    while walker.next_element()? {
         walker.peek();
         let whole = *walker;
         // What has no name that all readers agree on is not shown: nothing could be decided about it.

@@ -178,6 +178,7 @@ pub fn review(bytes: &[u8], view: &mut dyn View) -> Result<Reviewed, Unreadable>
     } else {
         message(&mut walker, view, &mut edits)?.1
     };
+    walker.finish()?;
     if !passes {
         Ok(Reviewed::Nothing)
     } else if edits.is_empty() {
@@ -191,7 +192,7 @@ pub fn review(bytes: &[u8], view: &mut dyn View) -> Result<Reviewed, Unreadable>
 fn batch(walker: &mut Walker<'_>, view: &mut dyn View, edits: &mut Edits) -> Result<bool, Unreadable> {
     let mut sieve = Sieve::default();
     let mut count = 0_usize;
-    while walker.next_element() {
+    while walker.next_element()? {
         count = count.saturating_add(1);
         if count > limits::MAX_BATCH_MESSAGES {
             return Err(Unreadable::Defect(Defect::TooManyMembers));

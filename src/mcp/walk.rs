@@ -3,39 +3,51 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use serde_json::value::RawValue;
-
 use super::outbound::Unreadable;
-use crate::json::{self, Defect, Members, Text};
+use crate::json::{self, Defect, Members, Text, lexis};
 use crate::limits;
 
-/// A position in JSON text of which serde_json has checked the grammar.
+/// A position in JSON text.
 ///
-/// So all that is left is to find the ends of values. Where the text is not as it must be then, the walk fails.
+/// The grammar is checked as far as the walk goes; [`Self::finish`] says whether it went over all of the text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Walker<'a> {
     text: &'a str,
     at: usize,
+    /// Whether an array was entered, and no element announced yet.
+    is_first: bool,
 }
 
 impl<'a> Walker<'a> {
     /// At the start of `bytes`.
     ///
     /// # Errors
-    /// When they are not one JSON value in UTF-8.
+    /// When they are not UTF-8.
     pub(crate) fn new(bytes: &'a [u8]) -> Result<Self, Unreadable> {
-        let text = std::str::from_utf8(bytes).map_err(|_| Unreadable::NotJson)?;
-        // Reads the whole text without recursion.
-        serde_json::from_str::<&RawValue>(text).map_err(|_| Unreadable::NotJson)?;
-        Ok(Self { text, at: 0 })
+        std::str::from_utf8(bytes).map(Self::of).map_err(|_| Unreadable::NotJson)
+    }
+
+    /// At the start of `text`.
+    pub(crate) const fn of(text: &'a str) -> Self {
+        Self { text, at: 0, is_first: false }
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
+    /// Goes on by so many bytes of the text.
+    const fn advance(&mut self, bytes: usize) {
+        self.at = self.at.wrapping_add(bytes);
     }
 
     /// The first byte of the next value, or the mark before it; afterwards the position is right there.
     pub(crate) fn peek(&mut self) -> Option<u8> {
-        let rest = self.text.as_bytes().get(self.at..)?;
-        let blanks = rest.iter().position(|byte| !byte.is_ascii_whitespace())?;
-        self.at = self.at.saturating_add(blanks);
-        rest.get(blanks).copied()
+        let bytes = self.text.as_bytes();
+        while let Some(b' ' | b'\n' | b'\t' | b'\r') = bytes.get(self.at) {
+            self.advance(1);
+        }
+        bytes.get(self.at).copied()
     }
 
     /// Where the next value or mark begins.
@@ -49,18 +61,33 @@ impl<'a> Walker<'a> {
         self.text.get(span).unwrap_or_default()
     }
 
+    /// Makes sure that nothing follows.
+    ///
+    /// # Errors
+    /// When something does.
+    pub(crate) fn finish(mut self) -> Result<(), Unreadable> {
+        if self.peek().is_none() { Ok(()) } else { Err(Unreadable::NotJson) }
+    }
+
     /// Goes into an array; each element is announced by [`Self::next_element`].
     pub(crate) fn enter_array(&mut self) -> bool {
-        self.accept(b'[')
+        self.is_first = self.accept(b'[');
+        self.is_first
     }
 
     /// Whether there is another element, which is then next. If not, the array is left.
-    pub(crate) fn next_element(&mut self) -> bool {
+    ///
+    /// # Errors
+    /// When neither a comma nor the end of the array is next.
+    pub(crate) fn next_element(&mut self) -> Result<bool, Unreadable> {
+        let is_first = std::mem::take(&mut self.is_first);
         if self.accept(b']') {
-            return false;
+            Ok(false)
+        } else if is_first || self.accept(b',') {
+            Ok(true)
+        } else {
+            Err(Unreadable::NotJson)
         }
-        self.accept(b',');
-        true
     }
 
     /// Reads an object: `read` gets the name of each member and where it begins, and reads or skips its value.
@@ -77,102 +104,121 @@ impl<'a> Walker<'a> {
     ) -> Result<Range<usize>, Unreadable> {
         let object = self.position();
         if !self.accept(b'{') {
+            self.skip()?;
             return Err(Unreadable::Malformed);
         }
         let mut seen = Members::default();
+        if self.accept(b'}') {
+            return Ok(object..self.at);
+        }
         loop {
-            if self.accept(b'}') {
-                return Ok(object..self.at);
-            }
-            self.accept(b',');
             let start = self.position();
-            let name = self.string()?;
+            let name = self.name()?;
             if !known.contains(&&*name) && known.iter().any(|known| json::is_misspelling_of(&name, known)) {
                 return Err(Unreadable::Defect(Defect::MisleadingMember));
             }
-            if !self.accept(b':') {
-                return Err(Unreadable::NotJson);
-            }
             read(self, &name, start)?;
-            seen.insert::<serde_json::Error>(name).map_err(|error| match Defect::of(&error) {
-                Some(defect) => Unreadable::Defect(defect),
-                None => Unreadable::NotJson,
-            })?;
+            seen.note(name).map_err(Unreadable::Defect)?;
+            if !self.goes_on(b'}')? {
+                return Ok(object..self.at);
+            }
+        }
+    }
+
+    /// The name of the next member; afterwards its value is next.
+    fn name(&mut self) -> Result<Cow<'a, str>, Unreadable> {
+        let name = if self.peek() == Some(b'"') { self.string_value()? } else { None };
+        if self.accept(b':') { name.ok_or(Unreadable::NotJson) } else { Err(Unreadable::NotJson) }
+    }
+
+    /// After a member or an element: whether another one comes. If not, its object or array, which ends with `end`, is
+    /// left.
+    fn goes_on(&mut self, end: u8) -> Result<bool, Unreadable> {
+        match self.peek() {
+            Some(b',') => {
+                self.advance(1);
+                Ok(true)
+            }
+            Some(mark) if mark == end => {
+                self.advance(1);
+                Ok(false)
+            }
+            Some(_) | None => Err(Unreadable::NotJson),
         }
     }
 
     /// The next value if it is a string that means the same to everybody; it is skipped in any case.
     pub(crate) fn string_value(&mut self) -> Result<Option<Cow<'a, str>>, Unreadable> {
-        if self.peek() == Some(b'"') {
-            let span = self.skip()?;
-            return Ok(json::parse(self.slice(span).as_bytes(), Text).ok());
+        if self.peek() != Some(b'"') {
+            return self.skip().map(|_| None);
         }
-        self.skip().map(|_| None)
-    }
-
-    fn string(&mut self) -> Result<Cow<'a, str>, Unreadable> {
-        self.string_value()?.ok_or(Unreadable::NotJson)
+        let start = self.at;
+        let quoted = self.skip_string()?;
+        let quotation = self.slice(start..self.at);
+        Ok(match quoted.has_escapes {
+            false => quotation.get(1..quotation.len().saturating_sub(1)).map(Cow::Borrowed),
+            true => json::parse(quotation.as_bytes(), Text).ok(),
+        })
     }
 
     /// Goes past the next value and returns where it is.
     ///
     /// # Errors
-    /// When it nests deeper than [`limits::MAX_ANSWER_JSON_DEPTH`].
+    /// When it is not JSON, or nests deeper than [`limits::MAX_ANSWER_JSON_DEPTH`].
     pub(crate) fn skip(&mut self) -> Result<Range<usize>, Unreadable> {
         let start = self.position();
-        let mut depth = 0_usize;
-        loop {
-            match self.peek().ok_or(Unreadable::NotJson)? {
-                b'"' => self.skip_string()?,
-                b'{' | b'[' => {
-                    depth = depth.saturating_add(1);
-                    if depth > limits::MAX_ANSWER_JSON_DEPTH {
-                        return Err(Unreadable::Defect(Defect::TooDeep));
-                    }
-                    self.step();
-                }
-                b'}' | b']' => {
-                    depth = depth.checked_sub(1).ok_or(Unreadable::NotJson)?;
-                    self.step();
-                }
-                b',' | b':' if depth > 0 => self.step(),
-                b',' | b':' => return Err(Unreadable::NotJson),
-                _ => self.skip_scalar(),
-            }
-            if depth == 0 {
-                return Ok(start..self.at);
-            }
+        self.skip_value(limits::MAX_ANSWER_JSON_DEPTH)?;
+        Ok(start..self.at)
+    }
+
+    /// Recursive, as deep as the text nests; `depth` bounds that.
+    fn skip_value(&mut self, depth: usize) -> Result<(), Unreadable> {
+        let first = self.peek().ok_or(Unreadable::NotJson)?;
+        let (b'{' | b'[') = first else { return self.skip_scalar(first) };
+        let depth = depth.checked_sub(1).ok_or(Unreadable::Defect(Defect::TooDeep))?;
+        self.advance(1);
+        let end = if first == b'{' { b'}' } else { b']' };
+        if self.accept(end) {
+            return Ok(());
         }
-    }
-
-    fn step(&mut self) {
-        self.at = self.at.saturating_add(1);
-    }
-
-    fn skip_string(&mut self) -> Result<(), Unreadable> {
-        self.step();
         loop {
-            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-            let next = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).ok_or(Unreadable::NotJson)?;
-            let is_escape = rest.get(next) == Some(&b'\\');
-            self.at = self.at.saturating_add(next).saturating_add(if is_escape { 2 } else { 1 });
-            if !is_escape {
+            if first == b'{' {
+                self.skip_name()?;
+            }
+            self.skip_value(depth)?;
+            if !self.goes_on(end)? {
                 return Ok(());
             }
         }
     }
 
-    /// A number, `true`, `false` or `null`.
-    fn skip_scalar(&mut self) {
-        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-        let is_end = |byte: &u8| matches!(byte, b',' | b'}' | b']') || byte.is_ascii_whitespace();
-        self.at = self.at.saturating_add(rest.iter().position(is_end).unwrap_or(rest.len()));
+    fn skip_name(&mut self) -> Result<(), Unreadable> {
+        self.peek();
+        self.skip_string()?;
+        if self.accept(b':') { Ok(()) } else { Err(Unreadable::NotJson) }
+    }
+
+    fn skip_scalar(&mut self, first: u8) -> Result<(), Unreadable> {
+        let rest = self.rest();
+        let length = match first {
+            b'"' => return self.skip_string().map(drop),
+            b'-' | b'0'..=b'9' => lexis::numeral(rest).map(|numeral| numeral.length),
+            _ => lexis::literal(rest),
+        };
+        self.advance(length.ok_or(Unreadable::NotJson)?);
+        Ok(())
+    }
+
+    fn skip_string(&mut self) -> Result<lexis::Quoted, Unreadable> {
+        let quoted = lexis::quoted(self.rest()).ok_or(Unreadable::NotJson)?;
+        self.advance(quoted.length);
+        Ok(quoted)
     }
 
     fn accept(&mut self, mark: u8) -> bool {
         let is_there = self.peek() == Some(mark);
         if is_there {
-            self.step();
+            self.advance(1);
         }
         is_there
     }
@@ -254,5 +300,123 @@ impl Sieve {
 
     pub(crate) const fn any_kept(&self) -> bool {
         self.any_kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::json::texts::{json, texts};
+
+    fn skipped(bytes: &[u8]) -> Result<&str, Unreadable> {
+        let mut walker = Walker::new(bytes)?;
+        let span = walker.skip()?;
+        walker.finish()?;
+        Ok(walker.slice(span))
+    }
+
+    /// Where each value is, read step by step instead of skipped.
+    fn visit(walker: &mut Walker<'_>, spans: &mut Vec<Range<usize>>) -> Result<(), Unreadable> {
+        let start = walker.position();
+        match walker.peek() {
+            Some(b'{') => drop(walker.members(&[], |walker, _, _| visit(walker, spans))?),
+            Some(b'[') => {
+                assert!(walker.enter_array());
+                while walker.next_element()? {
+                    visit(walker, spans)?;
+                }
+            }
+            _ => drop(walker.skip()?),
+        }
+        spans.push(start..walker.at);
+        Ok(())
+    }
+
+    #[test]
+    fn a_walk_ends_where_the_grammar_is_broken() {
+        for text in [
+            "",
+            " ",
+            "]",
+            "}",
+            ",",
+            ":",
+            "[",
+            "{",
+            "[,1]",
+            "[1,]",
+            "[1 2]",
+            "[1,,2]",
+            "[}",
+            "{]",
+            "{,}",
+            "{1:2}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{\"a\":1 \"b\":2}",
+            "{\"a\" 1}",
+            "01",
+            "nul",
+            "truefalse",
+            "1 2",
+            "\"a",
+            "[1}",
+            "{\"a\":1]",
+            "\u{feff}{}",
+            "\u{c}1",
+            "1\u{b}",
+            "\u{a0}1",
+            "{}{}",
+            "[1]]",
+            "'a'",
+            "/**/1",
+        ] {
+            assert_eq!(skipped(text.as_bytes()), Err(Unreadable::NotJson), "{text:?}");
+            let mut walker = Walker::of(text);
+            assert!(visit(&mut walker, &mut Vec::new()).and_then(|()| walker.finish()).is_err(), "{text:?}");
+        }
+        assert_eq!(skipped(b"\"\xff\""), Err(Unreadable::NotJson));
+        let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(skipped(deep(limits::MAX_ANSWER_JSON_DEPTH).as_bytes()).is_ok());
+        for levels in [limits::MAX_ANSWER_JSON_DEPTH + 1, 1_000_000] {
+            assert_eq!(skipped(deep(levels).as_bytes()), Err(Unreadable::Defect(Defect::TooDeep)));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn skipping_accepts_what_serde_json_accepts(bytes in texts()) {
+            let theirs = serde_json::from_slice::<&RawValue>(&bytes).ok();
+            // Without the text, a byte that is not UTF-8 may be part of no string.
+            let theirs = theirs.filter(|_| std::str::from_utf8(&bytes).is_ok());
+            prop_assert_eq!(skipped(&bytes).ok(), theirs.map(RawValue::get));
+        }
+
+        #[test]
+        fn steps_lead_where_skipping_leads(bytes in texts()) {
+            let Ok(mut walker) = Walker::new(&bytes) else { return Ok(()) };
+            let mut spans = Vec::new();
+            if visit(&mut walker, &mut spans).is_ok() {
+                prop_assert_eq!(walker.finish().is_ok(), skipped(&bytes).is_ok());
+                for span in spans {
+                    let text = walker.slice(span);
+                    prop_assert_eq!(serde_json::from_str::<&RawValue>(text).map(RawValue::get).ok(), Some(text));
+                }
+            }
+        }
+
+        #[test]
+        fn strings_say_what_serde_json_reads(text in json()) {
+            if let Ok(text) = skipped(text.as_bytes()) {
+                let read = Walker::of(text).string_value().unwrap();
+                prop_assert_eq!(read.map(Cow::into_owned), serde_json::from_str::<String>(text).ok());
+            }
+        }
     }
 }

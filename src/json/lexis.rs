@@ -1,0 +1,188 @@
+//! The words of JSON (RFC 8259): strings, numbers and literals, found without being copied.
+//!
+//! The grammar is that of serde_json, which tests hold this against.
+
+/// A string as it is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Quoted {
+    /// Bytes of it, with both quotes.
+    pub(crate) length: usize,
+    /// Whether it has to be read to know what it says.
+    pub(crate) has_escapes: bool,
+    /// Whether an escape stands for one half of a surrogate pair without the other: then it is no text.
+    pub(crate) has_lone_surrogate: bool,
+}
+
+/// The string that `bytes` begin with. They are part of a text in UTF-8.
+pub(crate) fn quoted(bytes: &[u8]) -> Option<Quoted> {
+    let mut rest = bytes.strip_prefix(b"\"")?;
+    let (mut has_escapes, mut has_lone_surrogate) = (false, false);
+    loop {
+        rest = rest.get(plain(rest)..)?;
+        match rest {
+            [b'"', after @ ..] => {
+                let length = bytes.len().saturating_sub(after.len());
+                return Some(Quoted { length, has_escapes, has_lone_surrogate });
+            }
+            [b'\\', b'u', after @ ..] => {
+                let (is_lone, after) = unit(after)?;
+                has_lone_surrogate |= is_lone;
+                rest = after;
+            }
+            [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', after @ ..] => rest = after,
+            _ => return None,
+        }
+        has_escapes = true;
+    }
+}
+
+/// How many bytes come before a quote, a backslash or a control character.
+fn plain(bytes: &[u8]) -> usize {
+    let (words, rest) = bytes.as_chunks();
+    for (index, word) in words.iter().enumerate() {
+        let marks = marks(u64::from_le_bytes(*word));
+        if marks != 0 {
+            // One of the eight bytes, so there is no overflow.
+            return index.saturating_mul(8).saturating_add((marks.trailing_zeros() / 8) as usize);
+        }
+    }
+    let is_end = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..b' ');
+    let start = bytes.len().saturating_sub(rest.len());
+    start.saturating_add(rest.iter().position(is_end).unwrap_or(rest.len()))
+}
+
+/// The highest bit of the first of eight bytes that ends a run of plain ones; those of bytes after it say nothing.
+///
+/// Subtracting borrows from the next byte only where a byte is smaller than what is subtracted, and that is a mark.
+const fn marks(word: u64) -> u64 {
+    (below(word, b' ') | below(word ^ each(b'"'), 1) | below(word ^ each(b'\\'), 1)) & each(0x80)
+}
+
+/// Marks bytes that are smaller than `bound`, which is at most 128.
+const fn below(word: u64, bound: u8) -> u64 {
+    word.wrapping_sub(each(bound)) & !word
+}
+
+const fn each(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// What follows on `\u`: whether it is one half of a pair without the other, and the bytes after it.
+fn unit(bytes: &[u8]) -> Option<(bool, &[u8])> {
+    let (first, after) = hex(bytes)?;
+    match first {
+        0xd800..0xdc00 => match after.strip_prefix(b"\\u").and_then(hex) {
+            Some((0xdc00..0xe000, after)) => Some((false, after)),
+            Some(_) | None => Some((true, after)),
+        },
+        _ => Some(((0xdc00..0xe000).contains(&first), after)),
+    }
+}
+
+fn hex(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let (digits, after) = bytes.split_first_chunk::<4>()?;
+    let add = |value: u32, digit: &u8| Some(value << 4 | char::from(*digit).to_digit(16)?);
+    Some((digits.iter().try_fold(0, add)?, after))
+}
+
+/// A number as it is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Numeral {
+    /// Bytes of it.
+    pub(crate) length: usize,
+    /// Whether it has an exponent.
+    pub(crate) has_exponent: bool,
+}
+
+/// The number that `bytes` begin with.
+pub(crate) fn numeral(bytes: &[u8]) -> Option<Numeral> {
+    let mut rest = bytes.strip_prefix(b"-").unwrap_or(bytes);
+    rest = match rest {
+        [b'0', after @ ..] => after,
+        _ => digits(rest)?,
+    };
+    if let [b'.', after @ ..] = rest {
+        rest = digits(after)?;
+    }
+    let has_exponent = matches!(rest, [b'e' | b'E', ..]);
+    if let [b'e' | b'E', b'+' | b'-', after @ ..] | [b'e' | b'E', after @ ..] = rest {
+        rest = digits(after)?;
+    }
+    Some(Numeral { length: bytes.len().saturating_sub(rest.len()), has_exponent })
+}
+
+/// What comes after one or more digits.
+fn digits(bytes: &[u8]) -> Option<&[u8]> {
+    let count = bytes.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(bytes.len());
+    bytes.get(count..).filter(|_| count > 0)
+}
+
+/// The length of `true`, `false` or `null`, with which `bytes` begin.
+pub(crate) fn literal(bytes: &[u8]) -> Option<usize> {
+    [&b"true"[..], b"false", b"null"].into_iter().find(|word| bytes.starts_with(word)).map(<[u8]>::len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_end_at_their_quote() {
+        let read = |text: &str| quoted(text.as_bytes()).map(|it| (it.length, it.has_escapes, it.has_lone_surrogate));
+        for length in 0..40 {
+            let plain = "é".repeat(length / 2) + &"x".repeat(length % 2);
+            assert_eq!(read(&format!("\"{plain}\",\"")), Some((length + 2, false, false)));
+            assert_eq!(read(&format!("\"{plain}\\n{plain}\"")), Some((2 * length + 4, true, false)));
+            for wrong in
+                ["", "\n\"", "\u{0}\"", "\u{1f}\"", "\\\"", "\\x\"", "\\u123\"", "\\u+123\"", "\\u12g4\"", "\\"]
+            {
+                assert_eq!(read(&format!("\"{plain}{wrong}")), None, "{wrong}");
+            }
+        }
+        assert_eq!(read("\"\u{7f}\u{80}\u{10ffff}\" "), Some((9, false, false)));
+        for (escapes, is_lone) in [
+            (r"\ud7ff\uE000", false),
+            (r"\uD83d\uDe00", false),
+            (r"\ud83d", true),
+            (r"\ude00", true),
+            (r"\ud83dx", true),
+            (r"\ud83d\n", true),
+            (r"\ud83d\ud83d\ude00", true),
+            (r"\ud83d\ude00\ude00", true),
+        ] {
+            let text = format!("\"{escapes}\"");
+            assert_eq!(read(&text), Some((text.len(), true, is_lone)), "{escapes}");
+            assert_eq!(serde_json::from_str::<String>(&text).is_err(), is_lone, "{escapes}");
+        }
+        assert_eq!(read(r#""\ud83d\u00""#), None);
+        assert_eq!(read("x"), None);
+    }
+
+    #[test]
+    fn numbers_are_those_of_the_grammar() {
+        let read = |text: &str| numeral(text.as_bytes()).map(|it| (it.length, it.has_exponent));
+        for text in ["0", "-0", "7", "-120", "0.5", "10.250", "123456789012345678901234567890"] {
+            assert_eq!(read(text), Some((text.len(), false)), "{text}");
+            assert_eq!(read(&format!("{text},1")), Some((text.len(), false)), "{text}");
+        }
+        for text in ["0e0", "1E5", "-1.5e+20", "2e-7", "1e999"] {
+            assert_eq!(read(text), Some((text.len(), true)), "{text}");
+        }
+        for text in ["", "-", "-a", "+1", ".5", "1.", "1.e5", "1e", "1e+", "1E-x", "-.1", "x"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+        // What follows is for the caller to refuse.
+        assert_eq!(read("01"), Some((1, false)));
+        assert_eq!(read("1.5.5"), Some((3, false)));
+    }
+
+    #[test]
+    fn literals_are_three() {
+        for (text, length) in [("true", 4), ("false,", 5), ("null}", 4), ("nullx", 4)] {
+            assert_eq!(literal(text.as_bytes()), Some(length));
+        }
+        for text in ["", "nul", "True", "NaN", "undefined"] {
+            assert_eq!(literal(text.as_bytes()), None);
+        }
+    }
+}
