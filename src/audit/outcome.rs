@@ -12,6 +12,7 @@ use super::scalar::shown;
 use super::scan::{Broken, Piece, Scanner, Token};
 use crate::json::{self, Text};
 use crate::limits;
+use crate::mcp::Response;
 
 /// What is picked from the results of which tools.
 pub type Outcomes = ByTool<Arc<OutcomeFields>>;
@@ -43,6 +44,41 @@ pub struct Outcome {
     pub status: ResponseStatus,
     /// What was picked from the result, by name: strings, numbers and booleans as records show them.
     pub fields: BTreeMap<String, Value>,
+}
+
+/// What the responses in a text that was judged say of a request, without another look at the text.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Came {
+    /// Nothing: none of them is the response to it.
+    #[default]
+    Nothing,
+    /// That.
+    Known(ResponseStatus),
+    /// The text says it, but those who judged it do not.
+    Unclear,
+}
+
+impl Came {
+    /// With another response, which comes after those that are known; `id` is that of the request, as JSON text.
+    pub fn then(self, response: &Response<'_>, id: &str) -> Self {
+        let mut message = Message::default();
+        match *response {
+            _ if self != Self::Nothing => return self,
+            Response::Withheld => return Self::Unclear,
+            Response::Result { id: of, is_error } => {
+                message.id(is_same_id(id, of.as_bytes()), of.as_bytes());
+                (message.has_result, message.has_result_object) = (true, true);
+                message.flag = is_error.map_or(Flag::Absent, |text| Flag::read(text.as_bytes()));
+            }
+            Response::Error { id: of } => {
+                if let Some(of) = of {
+                    message.id(is_same_id(id, of.as_bytes()), of.as_bytes());
+                }
+                message.has_error = true;
+            }
+        }
+        message.status().map_or(Self::Nothing, Self::Known)
+    }
 }
 
 /// Looks for the answer to one request, and picks what is wanted from it.
@@ -98,6 +134,18 @@ impl OutcomePicker {
         if self.found.is_none() {
             self.feed(data);
             self.end_text();
+        }
+    }
+
+    /// Takes note of a whole text that was judged; `came` is what its responses say.
+    pub fn judged(&mut self, came: Came, text: &[u8]) {
+        match came {
+            Came::Nothing => {}
+            Came::Known(status) if self.reader.fields.names.is_empty() => {
+                let known = || Outcome { status, fields: BTreeMap::new() };
+                self.found.get_or_insert_with(known);
+            }
+            Came::Known(_) | Came::Unclear => self.message(text),
         }
     }
 
@@ -215,6 +263,17 @@ enum Flag {
     Odd,
 }
 
+impl Flag {
+    /// Reads its JSON text.
+    const fn read(text: &[u8]) -> Self {
+        match text {
+            b"false" => Self::False,
+            b"true" => Self::True,
+            _ => Self::Odd,
+        }
+    }
+}
+
 impl Reader {
     fn read(&mut self, token: Token<'_>) {
         match token {
@@ -321,16 +380,11 @@ impl Reader {
         match self.role {
             Role::Id => {
                 let is_this = self.id.as_deref().is_some_and(|id| is_same_id(id, &self.text));
-                self.message.has_this_id |= is_this;
-                self.message.has_other_id |= !is_this && self.text != b"null";
+                self.message.id(is_this, &self.text);
             }
             Role::Result { open, depth, is_flag } => {
                 if is_flag {
-                    self.message.flag = match &*self.text {
-                        b"false" => Flag::False,
-                        b"true" => Flag::True,
-                        _ => Flag::Odd,
-                    };
+                    self.message.flag = Flag::read(&self.text);
                 }
                 let ended = self.fields.pointers.ended(open & !self.message.ambiguous, depth);
                 // At most one value for each pointer: where it leads to a second time, it is ambiguous.
@@ -404,6 +458,12 @@ impl Message {
             }
             _ => Role::Other,
         }
+    }
+
+    /// Its id is `text`, and whether that is the one of the request.
+    fn id(&mut self, is_this: bool, text: &[u8]) {
+        self.has_this_id |= is_this;
+        self.has_other_id |= !is_this && text != b"null";
     }
 
     /// What the answer is, if this is the response.

@@ -15,6 +15,7 @@ use super::command::{Command, Flow, HeaderEdits};
 use super::hygiene::unwanted_in_answer;
 use super::view::CallerView;
 use super::{DecisionId, Phase, Surroundings, session};
+use crate::audit::outcome::Came;
 use crate::http::{HeaderList, LocalReply, Single};
 use crate::identity::{Peer, Principal};
 use crate::limits;
@@ -296,9 +297,11 @@ pub(super) fn on_complete(
     }
     let mut view = CallerView::new(forwarded, surroundings);
     let reviewed = review(body, &mut view);
-    let hidden = view.hidden;
+    let CallerView { hidden, came, .. } = view;
     account.hidden = hidden;
-    account.read_answer(body);
+    // What cannot be judged, or is nothing that could be, is looked at again.
+    let is_judged = matches!(reviewed, Ok(Reviewed::Unchanged | Reviewed::Changed(_)));
+    account.read_judged(if is_judged { came } else { Came::Unclear }, body);
     if hidden > 0 {
         commands.push(Command::Withheld { what: "element", count: hidden });
     }
@@ -349,22 +352,26 @@ pub(super) fn on_chunk(
         (Ok(reviewed), Some(continues)) => continues.keep_in(reviewed, data, policy, now),
         (reviewed, _) => reviewed,
     };
-    let mut edit = |data: &[u8]| match look(data, &mut view) {
-        Ok(Reviewed::Unchanged) => {
-            account.read_message(data);
-            Edit::Keep
-        }
-        Ok(Reviewed::Changed(data)) => {
-            account.read_message(&data);
-            Edit::Replace(data)
-        }
-        Ok(Reviewed::Nothing) => {
-            refused = refused.saturating_add(1);
-            Edit::Drop
-        }
-        Err(_) => {
-            unreadable = unreadable.saturating_add(1);
-            Edit::Drop
+    let mut edit = |data: &[u8]| {
+        let reviewed = look(data, &mut view);
+        let came = std::mem::take(&mut view.came);
+        match reviewed {
+            Ok(Reviewed::Unchanged) => {
+                account.read_judged(came, data);
+                Edit::Keep
+            }
+            Ok(Reviewed::Changed(data)) => {
+                account.read_judged(came, &data);
+                Edit::Replace(data)
+            }
+            Ok(Reviewed::Nothing) => {
+                refused = refused.saturating_add(1);
+                Edit::Drop
+            }
+            Err(_) => {
+                unreadable = unreadable.saturating_add(1);
+                Edit::Drop
+            }
         }
     };
     let fed = events.feed(bytes, &mut edit);
