@@ -2,6 +2,8 @@
 #![cfg(not(target_family = "wasm"))]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 
+use std::borrow::Cow;
+
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_assert_eq, prop_oneof, proptest};
 use toolgate::limits;
 use toolgate::mcp::sse::{Edit, EventStream, EventTooLarge};
@@ -319,4 +321,30 @@ proptest! {
         let last = |stream: &[u8]| dispatched(stream).pop().map(|(id, _, _)| id);
         prop_assert_eq!(last(&filtered([&stream[..]])), last(&stream));
     }
+
+    /// An event that is all there need not be held, and counts as one that is.
+    #[test]
+    fn what_is_held_and_what_is_too_large_is_the_same_however_a_stream_is_cut(
+        pieces in prop::collection::vec(piece(), 0..40),
+        most in 4_usize..40,
+    ) {
+        let stream = pieces.concat();
+        let (mut whole, mut pieced) = (EventStream::new(most), EventStream::new(most));
+        let mut out = Vec::new();
+        let fails = feed(&mut whole, &stream, &mut Vec::new()).is_err();
+        let piece_fails = stream.chunks(1).any(|byte| feed(&mut pieced, byte, &mut out).is_err());
+        prop_assert_eq!(fails, piece_fails);
+        prop_assert_eq!(whole.held_bytes(), pieced.held_bytes());
+    }
+}
+
+#[test]
+fn what_goes_out_as_it_came_in_is_not_copied() {
+    let is_copied = |chunk: &str| {
+        matches!(EventStream::default().feed(chunk.as_bytes(), &mut edit).unwrap(), Cow::Owned(_))
+    };
+    assert!(!is_copied("id: 1\ndata: a\n\n: c\r\n\rdata: b\rdata: c\r\r"));
+    assert!(!is_copied("data: a\n\ndata: b"));
+    assert!(!is_copied(": c\n\ndata: drop\n\n"));
+    assert!(is_copied("data: a\n\ndata: new\n\n"));
 }

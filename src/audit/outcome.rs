@@ -499,6 +499,7 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::*;
+    use crate::mcp::{Caching, Listed, Reviewed, ServerMessage, Shown, View, review};
 
     const FIELDS: [(&str, &str); 6] = [
         ("id", "/structuredContent/booking_id"),
@@ -875,7 +876,7 @@ mod tests {
         let id = prop::sample::select(vec!["7", "7", "7", "7", "7", "7", "7", "7", "7", "7", "8", "null", "[7]"]);
         let message =
             (answer, prop::option::weighted(0.2, other), id, 0..3_usize).prop_map(|(answer, other, id, place)| {
-                let mut members = vec![answer];
+                let mut members = vec!["\"jsonrpc\":\"2.0\"".to_owned(), answer];
                 members.extend(other);
                 members.insert(place.min(members.len()), format!("\"id\" :{id}"));
                 format!("{{{}}}", members.join(","))
@@ -909,6 +910,68 @@ mod tests {
             picker.message(answer.as_bytes());
             let Outcome { status, fields } = picker.finish();
             prop_assert_eq!((status, json!(fields)), outcome);
+        }
+
+        #[test]
+        fn what_a_judge_makes_of_the_responses_is_what_the_text_says(answer in answers(), picks in any::<bool>()) {
+            let mut judge = Judge::default();
+            let reviewed = review(answer.as_bytes(), &mut judge);
+            let passes = matches!(reviewed, Ok(Reviewed::Unchanged | Reviewed::Changed(_)));
+            let came = if passes { judge.came } else { Came::Unclear };
+            let picker = || OutcomePicker::new(picks.then(fields), Some("7"));
+            let (mut judged, mut read) = (picker(), picker());
+            judged.judged(came, answer.as_bytes());
+            read.message(answer.as_bytes());
+            prop_assert_eq!(judged.finish(), read.finish(), "{}", answer);
+        }
+    }
+
+    /// Lets everything pass.
+    #[derive(Default)]
+    struct Judge {
+        came: Came,
+    }
+
+    impl View for Judge {
+        fn shows(&mut self, _: Listed<'_>) -> Shown {
+            Shown::Yes
+        }
+
+        fn passes(&mut self, _: ServerMessage<'_>) -> bool {
+            true
+        }
+
+        fn sees(&mut self, response: Response<'_>) {
+            self.came = self.came.then(&response, "7");
+        }
+
+        fn caching(&self) -> Caching {
+            Caching { most_ttl_ms: 0, is_required: false }
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_responses_needs_no_other_look() {
+        for (text, expected) in [
+            (r#"{"jsonrpc":"2.0","id":7,"result":{}}"#, Came::Known(Success)),
+            (r#"{"jsonrpc":"2.0","id":7,"result":{"isError":false}}"#, Came::Known(Success)),
+            (r#"{"jsonrpc":"2.0","id":7,"result":{"isError":true}}"#, Came::Known(ToolError)),
+            (r#"{"jsonrpc":"2.0","id":7,"result":{"isError":[true]}}"#, Came::Known(Unread)),
+            (r#"{"jsonrpc":"2.0","id":7,"error":{"code":1}}"#, Came::Known(Error)),
+            (r#"{"jsonrpc":"2.0","id":null,"error":{"code":1}}"#, Came::Known(Error)),
+            (r#"{"jsonrpc":"2.0","error":{"code":1}}"#, Came::Known(Error)),
+            (r#"{"jsonrpc":"2.0","id":8,"error":{"code":1}}"#, Came::Nothing),
+            (r#"{"jsonrpc":"2.0","id":"7","result":{}}"#, Came::Nothing),
+            (r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"id":7,"result":{}}}"#, Came::Nothing),
+            (r#"{"jsonrpc":"2.0","id":7,"method":"ping"}"#, Came::Nothing),
+            (r#"{"jsonrpc":"2.0","id":7,"result":[]}"#, Came::Unclear),
+            (r#"{"id":7,"result":{}}"#, Came::Unclear),
+            (r#"[{"jsonrpc":"2.0","id":8,"result":{}},{"jsonrpc":"2.0","id":7,"result":{}}]"#, Came::Known(Success)),
+            (r#"[{"id":7,"error":{}},{"jsonrpc":"2.0","id":7,"result":{}}]"#, Came::Unclear),
+        ] {
+            let mut judge = Judge::default();
+            assert!(review(text.as_bytes(), &mut judge).is_ok(), "{text}");
+            assert_eq!(judge.came, expected, "{text}");
         }
     }
 }
