@@ -10,7 +10,7 @@ use serde_json::json;
 use toolgate::audit::Pointer;
 use toolgate::audit::outcome::{OutcomeFields, OutcomePicker};
 use toolgate::mcp::sse::{Edit, EventStream};
-use toolgate::mcp::{Caching, Listed, ServerMessage, Shown, View, review};
+use toolgate::mcp::{Caching, Listed, Response, ServerMessage, Shown, View, review};
 
 /// Hides every third element of a list.
 struct EveryThirdHidden(usize);
@@ -24,6 +24,8 @@ impl View for EveryThirdHidden {
     fn passes(&mut self, _: ServerMessage<'_>) -> bool {
         true
     }
+
+    fn sees(&mut self, _: Response<'_>) {}
 
     fn caching(&self) -> Caching {
         Caching { most_ttl_ms: 60_000, is_required: true }
@@ -73,9 +75,7 @@ fn streams(criterion: &mut Criterion) {
                 bencher.iter(|| {
                     let mut stream = EventStream::default();
                     for chunk in black_box(events.as_bytes()).chunks(16 * 1024) {
-                        let mut out = Vec::new();
-                        stream.feed(chunk, &mut edit, &mut out).unwrap();
-                        black_box(out);
+                        black_box(stream.feed(chunk, &mut edit).unwrap());
                     }
                 });
             });

@@ -2,6 +2,8 @@
 #![cfg(not(target_family = "wasm"))]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 
+use std::borrow::Cow;
+
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_assert_eq, prop_oneof, proptest};
 use toolgate::limits;
 use toolgate::mcp::sse::{Edit, EventStream, EventTooLarge};
@@ -17,11 +19,16 @@ fn edit(data: &[u8]) -> Edit {
     }
 }
 
+/// What goes out is added to `out`.
+fn feed(stream: &mut EventStream, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), EventTooLarge> {
+    stream.feed(chunk, &mut edit).map(|fed| out.extend_from_slice(&fed))
+}
+
 fn filtered<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut stream = EventStream::default();
     let mut out = Vec::new();
     for chunk in chunks {
-        stream.feed(chunk, &mut edit, &mut out).unwrap();
+        feed(&mut stream, chunk, &mut out).unwrap();
     }
     stream.end();
     out
@@ -136,12 +143,12 @@ fn a_dropped_event_leaves_what_a_client_needs_to_resume() {
 fn the_incomplete_last_event_is_discarded() {
     let mut stream = EventStream::default();
     let mut out = Vec::new();
-    stream.feed(b"data: a\n\nid: 2\ndata: secret\n", &mut edit, &mut out).unwrap();
+    feed(&mut stream, b"data: a\n\nid: 2\ndata: secret\n", &mut out).unwrap();
     assert_eq!(out, b"data: a\n\n");
     assert!(stream.end());
     assert_eq!(out, b"data: a\n\n");
     // Nothing comes after the end.
-    assert!(stream.feed(b"data: b\n\n", &mut edit, &mut out).is_err());
+    assert!(feed(&mut stream, b"data: b\n\n", &mut out).is_err());
 }
 
 #[test]
@@ -149,7 +156,7 @@ fn events_comments_and_blank_lines_go_out_at_once() {
     let mut stream = EventStream::default();
     let mut sent = |chunk: &str| {
         let mut out = Vec::new();
-        stream.feed(chunk.as_bytes(), &mut edit, &mut out).unwrap();
+        feed(&mut stream, chunk.as_bytes(), &mut out).unwrap();
         text(&out)
     };
     assert_eq!(sent(": keep-alive\n"), ": keep-alive\n");
@@ -187,15 +194,15 @@ fn what_some_languages_take_for_the_end_of_a_line_hides_nothing() {
 fn an_event_that_is_too_large_ends_the_stream_for_good() {
     let mut stream = EventStream::new(20);
     let mut out = Vec::new();
-    stream.feed(b"data: 12345678\n\ndata: 123456789012", &mut edit, &mut out).unwrap();
-    assert_eq!(stream.feed(b"345", &mut edit, &mut out), Err(EventTooLarge));
+    feed(&mut stream, b"data: 12345678\n\ndata: 123456789012", &mut out).unwrap();
+    assert_eq!(feed(&mut stream, b"345", &mut out), Err(EventTooLarge));
     assert_eq!(stream.held_bytes(), 0);
-    assert_eq!(stream.feed(b"data: a\n\n", &mut edit, &mut out), Err(EventTooLarge));
+    assert_eq!(feed(&mut stream, b"data: a\n\n", &mut out), Err(EventTooLarge));
     assert_eq!(out, b"data: 12345678\n\n");
     let mut default = EventStream::default();
     let half = vec![b'x'; limits::MAX_EVENT_BYTES / 2 + 1];
-    assert_eq!(default.feed(&half, &mut edit, &mut out), Ok(()));
-    assert_eq!(default.feed(&half, &mut edit, &mut out), Err(EventTooLarge));
+    assert_eq!(feed(&mut default, &half, &mut out), Ok(()));
+    assert_eq!(feed(&mut default, &half, &mut out), Err(EventTooLarge));
 }
 
 #[test]
@@ -207,7 +214,7 @@ fn ten_megabytes_pass_with_no_more_memory_than_one_event() {
     let mut most = 0;
     for chunk in all.as_bytes().chunks(16_000) {
         let mut out = Vec::new();
-        stream.feed(chunk, &mut edit, &mut out).unwrap();
+        feed(&mut stream, chunk, &mut out).unwrap();
         passed += out.len();
         most = most.max(stream.held_bytes());
     }
@@ -220,11 +227,11 @@ fn a_large_event_in_small_chunks_takes_linear_time() {
     // Searching the held bytes anew with each chunk would take 2 * 10^11 steps.
     let mut stream = EventStream::default();
     let mut out = Vec::new();
-    stream.feed(b"data: ", &mut edit, &mut out).unwrap();
+    feed(&mut stream, b"data: ", &mut out).unwrap();
     for _ in 0..(limits::MAX_EVENT_BYTES - 10) / 16 {
-        stream.feed(b"0123456789abcdef", &mut edit, &mut out).unwrap();
+        feed(&mut stream, b"0123456789abcdef", &mut out).unwrap();
     }
-    stream.feed(b"\n\n", &mut edit, &mut out).unwrap();
+    feed(&mut stream, b"\n\n", &mut out).unwrap();
     assert!(out.len() > limits::MAX_EVENT_BYTES - 40);
 }
 
@@ -290,7 +297,6 @@ proptest! {
     fn a_client_gets_the_events_that_were_judged_and_no_others(pieces in prop::collection::vec(piece(), 0..40)) {
         let stream = pieces.concat();
         let mut judged = Vec::new();
-        let mut out = Vec::new();
         let mut events = EventStream::default();
         let mut judge = |data: &[u8]| {
             let edit = edit(data);
@@ -301,7 +307,7 @@ proptest! {
             }
             edit
         };
-        events.feed(&stream, &mut judge, &mut out).unwrap();
+        let out = events.feed(&stream, &mut judge).unwrap();
         let received = dispatched(&out).into_iter().map(|(_, _, data)| data).filter(|data| !data.is_empty());
         prop_assert_eq!(received.collect::<Vec<_>>(), judged);
     }
@@ -315,4 +321,30 @@ proptest! {
         let last = |stream: &[u8]| dispatched(stream).pop().map(|(id, _, _)| id);
         prop_assert_eq!(last(&filtered([&stream[..]])), last(&stream));
     }
+
+    /// An event that is all there need not be held, and counts as one that is.
+    #[test]
+    fn what_is_held_and_what_is_too_large_is_the_same_however_a_stream_is_cut(
+        pieces in prop::collection::vec(piece(), 0..40),
+        most in 4_usize..40,
+    ) {
+        let stream = pieces.concat();
+        let (mut whole, mut pieced) = (EventStream::new(most), EventStream::new(most));
+        let mut out = Vec::new();
+        let fails = feed(&mut whole, &stream, &mut Vec::new()).is_err();
+        let piece_fails = stream.chunks(1).any(|byte| feed(&mut pieced, byte, &mut out).is_err());
+        prop_assert_eq!(fails, piece_fails);
+        prop_assert_eq!(whole.held_bytes(), pieced.held_bytes());
+    }
+}
+
+#[test]
+fn what_goes_out_as_it_came_in_is_not_copied() {
+    let is_copied = |chunk: &str| {
+        matches!(EventStream::default().feed(chunk.as_bytes(), &mut edit).unwrap(), Cow::Owned(_))
+    };
+    assert!(!is_copied("id: 1\ndata: a\n\n: c\r\n\rdata: b\rdata: c\r\r"));
+    assert!(!is_copied("data: a\n\ndata: b"));
+    assert!(!is_copied(": c\n\ndata: drop\n\n"));
+    assert!(is_copied("data: a\n\ndata: new\n\n"));
 }

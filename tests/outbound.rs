@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use toolgate::json::Defect;
 use toolgate::limits;
 use toolgate::mcp::{
-    Caching, ClientFeature, ListKind, Listed, Reviewed, ServerMessage, Shown, Unreadable, View, review,
+    Caching, ClientFeature, ListKind, Listed, Response, Reviewed, ServerMessage, Shown, Unreadable, View, review,
 };
 
 /// Hides what has `hidden` in its name, and refuses what it is told to.
@@ -37,6 +37,8 @@ impl View for Caller {
             ServerMessage::ResourceUpdated(uri) => !uri.contains("hidden"),
         }
     }
+
+    fn sees(&mut self, _: Response<'_>) {}
 
     fn caching(&self) -> Caching {
         Caching { most_ttl_ms: 5_000, is_required: self.is_stateless }

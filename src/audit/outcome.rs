@@ -12,6 +12,7 @@ use super::scalar::shown;
 use super::scan::{Broken, Piece, Scanner, Token};
 use crate::json::{self, Text};
 use crate::limits;
+use crate::mcp::Response;
 
 /// What is picked from the results of which tools.
 pub type Outcomes = ByTool<Arc<OutcomeFields>>;
@@ -43,6 +44,41 @@ pub struct Outcome {
     pub status: ResponseStatus,
     /// What was picked from the result, by name: strings, numbers and booleans as records show them.
     pub fields: BTreeMap<String, Value>,
+}
+
+/// What the responses in a text that was judged say of a request, without another look at the text.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Came {
+    /// Nothing: none of them is the response to it.
+    #[default]
+    Nothing,
+    /// That.
+    Known(ResponseStatus),
+    /// The text says it, but those who judged it do not.
+    Unclear,
+}
+
+impl Came {
+    /// With another response, which comes after those that are known; `id` is that of the request, as JSON text.
+    pub fn then(self, response: &Response<'_>, id: &str) -> Self {
+        let mut message = Message::default();
+        match *response {
+            _ if self != Self::Nothing => return self,
+            Response::Withheld => return Self::Unclear,
+            Response::Result { id: of, is_error } => {
+                message.id(is_same_id(id, of.as_bytes()), of.as_bytes());
+                (message.has_result, message.has_result_object) = (true, true);
+                message.flag = is_error.map_or(Flag::Absent, |text| Flag::read(text.as_bytes()));
+            }
+            Response::Error { id: of } => {
+                if let Some(of) = of {
+                    message.id(is_same_id(id, of.as_bytes()), of.as_bytes());
+                }
+                message.has_error = true;
+            }
+        }
+        message.status().map_or(Self::Nothing, Self::Known)
+    }
 }
 
 /// Looks for the answer to one request, and picks what is wanted from it.
@@ -98,6 +134,18 @@ impl OutcomePicker {
         if self.found.is_none() {
             self.feed(data);
             self.end_text();
+        }
+    }
+
+    /// Takes note of a whole text that was judged; `came` is what its responses say.
+    pub fn judged(&mut self, came: Came, text: &[u8]) {
+        match came {
+            Came::Nothing => {}
+            Came::Known(status) if self.reader.fields.names.is_empty() => {
+                let known = || Outcome { status, fields: BTreeMap::new() };
+                self.found.get_or_insert_with(known);
+            }
+            Came::Known(_) | Came::Unclear => self.message(text),
         }
     }
 
@@ -215,6 +263,17 @@ enum Flag {
     Odd,
 }
 
+impl Flag {
+    /// Reads its JSON text.
+    const fn read(text: &[u8]) -> Self {
+        match text {
+            b"false" => Self::False,
+            b"true" => Self::True,
+            _ => Self::Odd,
+        }
+    }
+}
+
 impl Reader {
     fn read(&mut self, token: Token<'_>) {
         match token {
@@ -321,16 +380,11 @@ impl Reader {
         match self.role {
             Role::Id => {
                 let is_this = self.id.as_deref().is_some_and(|id| is_same_id(id, &self.text));
-                self.message.has_this_id |= is_this;
-                self.message.has_other_id |= !is_this && self.text != b"null";
+                self.message.id(is_this, &self.text);
             }
             Role::Result { open, depth, is_flag } => {
                 if is_flag {
-                    self.message.flag = match &*self.text {
-                        b"false" => Flag::False,
-                        b"true" => Flag::True,
-                        _ => Flag::Odd,
-                    };
+                    self.message.flag = Flag::read(&self.text);
                 }
                 let ended = self.fields.pointers.ended(open & !self.message.ambiguous, depth);
                 // At most one value for each pointer: where it leads to a second time, it is ambiguous.
@@ -406,6 +460,12 @@ impl Message {
         }
     }
 
+    /// Its id is `text`, and whether that is the one of the request.
+    fn id(&mut self, is_this: bool, text: &[u8]) {
+        self.has_this_id |= is_this;
+        self.has_other_id |= !is_this && text != b"null";
+    }
+
     /// What the answer is, if this is the response.
     fn status(&self) -> Option<ResponseStatus> {
         let is_response = match (self.has_result, self.has_error) {
@@ -439,6 +499,7 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::*;
+    use crate::mcp::{Caching, Listed, Reviewed, ServerMessage, Shown, View, review};
 
     const FIELDS: [(&str, &str); 6] = [
         ("id", "/structuredContent/booking_id"),
@@ -815,7 +876,7 @@ mod tests {
         let id = prop::sample::select(vec!["7", "7", "7", "7", "7", "7", "7", "7", "7", "7", "8", "null", "[7]"]);
         let message =
             (answer, prop::option::weighted(0.2, other), id, 0..3_usize).prop_map(|(answer, other, id, place)| {
-                let mut members = vec![answer];
+                let mut members = vec!["\"jsonrpc\":\"2.0\"".to_owned(), answer];
                 members.extend(other);
                 members.insert(place.min(members.len()), format!("\"id\" :{id}"));
                 format!("{{{}}}", members.join(","))
@@ -849,6 +910,68 @@ mod tests {
             picker.message(answer.as_bytes());
             let Outcome { status, fields } = picker.finish();
             prop_assert_eq!((status, json!(fields)), outcome);
+        }
+
+        #[test]
+        fn what_a_judge_makes_of_the_responses_is_what_the_text_says(answer in answers(), picks in any::<bool>()) {
+            let mut judge = Judge::default();
+            let reviewed = review(answer.as_bytes(), &mut judge);
+            let passes = matches!(reviewed, Ok(Reviewed::Unchanged | Reviewed::Changed(_)));
+            let came = if passes { judge.came } else { Came::Unclear };
+            let picker = || OutcomePicker::new(picks.then(fields), Some("7"));
+            let (mut judged, mut read) = (picker(), picker());
+            judged.judged(came, answer.as_bytes());
+            read.message(answer.as_bytes());
+            prop_assert_eq!(judged.finish(), read.finish(), "{}", answer);
+        }
+    }
+
+    /// Lets everything pass.
+    #[derive(Default)]
+    struct Judge {
+        came: Came,
+    }
+
+    impl View for Judge {
+        fn shows(&mut self, _: Listed<'_>) -> Shown {
+            Shown::Yes
+        }
+
+        fn passes(&mut self, _: ServerMessage<'_>) -> bool {
+            true
+        }
+
+        fn sees(&mut self, response: Response<'_>) {
+            self.came = self.came.then(&response, "7");
+        }
+
+        fn caching(&self) -> Caching {
+            Caching { most_ttl_ms: 0, is_required: false }
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_responses_needs_no_other_look() {
+        for (text, expected) in [
+            (r#"{"jsonrpc":"2.0","id":7,"result":{}}"#, Came::Known(Success)),
+            (r#"{"jsonrpc":"2.0","id":7,"result":{"isError":false}}"#, Came::Known(Success)),
+            (r#"{"jsonrpc":"2.0","id":7,"result":{"isError":true}}"#, Came::Known(ToolError)),
+            (r#"{"jsonrpc":"2.0","id":7,"result":{"isError":[true]}}"#, Came::Known(Unread)),
+            (r#"{"jsonrpc":"2.0","id":7,"error":{"code":1}}"#, Came::Known(Error)),
+            (r#"{"jsonrpc":"2.0","id":null,"error":{"code":1}}"#, Came::Known(Error)),
+            (r#"{"jsonrpc":"2.0","error":{"code":1}}"#, Came::Known(Error)),
+            (r#"{"jsonrpc":"2.0","id":8,"error":{"code":1}}"#, Came::Nothing),
+            (r#"{"jsonrpc":"2.0","id":"7","result":{}}"#, Came::Nothing),
+            (r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"id":7,"result":{}}}"#, Came::Nothing),
+            (r#"{"jsonrpc":"2.0","id":7,"method":"ping"}"#, Came::Nothing),
+            (r#"{"jsonrpc":"2.0","id":7,"result":[]}"#, Came::Unclear),
+            (r#"{"id":7,"result":{}}"#, Came::Unclear),
+            (r#"[{"jsonrpc":"2.0","id":8,"result":{}},{"jsonrpc":"2.0","id":7,"result":{}}]"#, Came::Known(Success)),
+            (r#"[{"id":7,"error":{}},{"jsonrpc":"2.0","id":7,"result":{}}]"#, Came::Unclear),
+        ] {
+            let mut judge = Judge::default();
+            assert!(review(text.as_bytes(), &mut judge).is_ok(), "{text}");
+            assert_eq!(judge.came, expected, "{text}");
         }
     }
 }

@@ -12,7 +12,7 @@ use super::command::Verdict;
 use super::{DecisionId, Ending};
 use crate::approval::Nonce;
 use crate::audit::mask::masked;
-use crate::audit::outcome::{Outcome, OutcomePicker};
+use crate::audit::outcome::{Came, Outcome, OutcomePicker};
 use crate::audit::record::{self, Personal, Record};
 use crate::audit::{Entry, Salt, TraceContext, clean, names_of_flags};
 use crate::config::{AuditPolicy, CompiledPolicy};
@@ -261,10 +261,10 @@ impl Account {
         }
     }
 
-    /// One message of an answer in events.
-    pub(super) fn read_message(&mut self, message: &[u8]) {
+    /// An answer, or one event of it, of which it is known what its responses say.
+    pub(super) fn read_judged(&mut self, came: Came, text: &[u8]) {
         if let Some(outcome) = &mut self.outcome {
-            outcome.message(message);
+            outcome.judged(came, text);
         }
     }
 

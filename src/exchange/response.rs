@@ -3,6 +3,7 @@
 //! Most answers pass as they are. A list is held until it is whole, an event stream is looked at event by event; what
 //! of them the caller may not see is taken out by the same function that decides calls (see `view`).
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use serde_json::value::RawValue;
@@ -14,10 +15,11 @@ use super::command::{Command, Flow, HeaderEdits};
 use super::hygiene::unwanted_in_answer;
 use super::view::CallerView;
 use super::{DecisionId, Phase, Surroundings, session};
+use crate::audit::outcome::Came;
 use crate::http::{HeaderList, LocalReply, Single};
 use crate::identity::{Peer, Principal};
 use crate::limits;
-use crate::mcp::sse::{Edit, EventStream};
+use crate::mcp::sse::{Edit, EventStream, EventTooLarge};
 use crate::mcp::{Call, ClientFeature, ErrorCode, RequestId, Reviewed, RpcError, review};
 use crate::policy::Permit;
 
@@ -295,9 +297,11 @@ pub(super) fn on_complete(
     }
     let mut view = CallerView::new(forwarded, surroundings);
     let reviewed = review(body, &mut view);
-    let hidden = view.hidden;
+    let CallerView { hidden, came, .. } = view;
     account.hidden = hidden;
-    account.read_answer(body);
+    // What cannot be judged, or is nothing that could be, is looked at again.
+    let is_judged = matches!(reviewed, Ok(Reviewed::Unchanged | Reviewed::Changed(_)));
+    account.read_judged(if is_judged { came } else { Came::Unclear }, body);
     if hidden > 0 {
         commands.push(Command::Withheld { what: "element", count: hidden });
     }
@@ -348,26 +352,29 @@ pub(super) fn on_chunk(
         (Ok(reviewed), Some(continues)) => continues.keep_in(reviewed, data, policy, now),
         (reviewed, _) => reviewed,
     };
-    let mut edit = |data: &[u8]| match look(data, &mut view) {
-        Ok(Reviewed::Unchanged) => {
-            account.read_message(data);
-            Edit::Keep
-        }
-        Ok(Reviewed::Changed(data)) => {
-            account.read_message(&data);
-            Edit::Replace(data)
-        }
-        Ok(Reviewed::Nothing) => {
-            refused = refused.saturating_add(1);
-            Edit::Drop
-        }
-        Err(_) => {
-            unreadable = unreadable.saturating_add(1);
-            Edit::Drop
+    let mut edit = |data: &[u8]| {
+        let reviewed = look(data, &mut view);
+        let came = std::mem::take(&mut view.came);
+        match reviewed {
+            Ok(Reviewed::Unchanged) => {
+                account.read_judged(came, data);
+                Edit::Keep
+            }
+            Ok(Reviewed::Changed(data)) => {
+                account.read_judged(came, &data);
+                Edit::Replace(data)
+            }
+            Ok(Reviewed::Nothing) => {
+                refused = refused.saturating_add(1);
+                Edit::Drop
+            }
+            Err(_) => {
+                unreadable = unreadable.saturating_add(1);
+                Edit::Drop
+            }
         }
     };
-    let mut out = Vec::with_capacity(bytes.len());
-    let fed = events.feed(bytes, &mut edit, &mut out);
+    let fed = events.feed(bytes, &mut edit);
     let hidden = view.hidden;
     account.hidden = account.hidden.saturating_add(hidden).saturating_add(refused).saturating_add(unreadable);
     for (what, count) in [("element", hidden), ("message", refused), ("event_unreadable", unreadable)] {
@@ -375,12 +382,15 @@ pub(super) fn on_chunk(
             commands.push(Command::Withheld { what, count });
         }
     }
-    if fed.is_err() {
-        commands.push(Command::Withheld { what: "event_too_large", count: 1 });
-        return cut_off(account, "event_too_large", commands);
-    }
-    if out != bytes {
-        commands.push(Command::ReplaceResponseBody(out));
+    match fed {
+        // Of a part of the chunk the length is enough.
+        Ok(Cow::Borrowed(out)) if out.len() == bytes.len() => {}
+        Ok(Cow::Owned(out)) if out == bytes => {}
+        Ok(out) => commands.push(Command::ReplaceResponseBody(out.into_owned())),
+        Err(EventTooLarge) => {
+            commands.push(Command::Withheld { what: "event_too_large", count: 1 });
+            return cut_off(account, "event_too_large", commands);
+        }
     }
     (if end_of_stream { Phase::Finished } else { Phase::Streaming(streaming) }, Flow::Pass)
 }

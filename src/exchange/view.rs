@@ -5,9 +5,10 @@ use serde_json::value::RawValue;
 
 use super::Surroundings;
 use super::response::Forwarded;
+use crate::audit::outcome::Came;
 use crate::json;
 use crate::limits;
-use crate::mcp::{Caching, ClientFeature, ListKind, Listed, ServerMessage, Shown, Target, View};
+use crate::mcp::{Caching, ClientFeature, ListKind, Listed, Response, ServerMessage, Shown, Target, View};
 use crate::policy::{Duties, Effort, visibility};
 
 /// The policy's answers for one caller, at one moment.
@@ -17,11 +18,13 @@ pub(super) struct CallerView<'a, 's> {
     effort: Effort,
     /// Elements of lists that were not shown.
     pub(super) hidden: usize,
+    /// What the responses say of the request.
+    pub(super) came: Came,
 }
 
 impl<'a, 's> CallerView<'a, 's> {
     pub(super) fn new(forwarded: &'a Forwarded, surroundings: &'a mut Surroundings<'s>) -> Self {
-        Self { forwarded, surroundings, effort: Effort::default(), hidden: 0 }
+        Self { forwarded, surroundings, effort: Effort::default(), hidden: 0, came: Came::default() }
     }
 
     fn visible(&self, target: &Target<'_>) -> Option<Duties> {
@@ -77,6 +80,12 @@ impl View for CallerView<'_, '_> {
         Caching {
             most_ttl_ms: limits::MAX_LIST_TTL.get().saturating_mul(1000),
             is_required: self.forwarded.asked.is_stateless,
+        }
+    }
+
+    fn sees(&mut self, response: Response<'_>) {
+        if let Some(id) = &self.forwarded.asked.id {
+            self.came = self.came.then(&response, id.get());
         }
     }
 }

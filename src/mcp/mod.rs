@@ -29,6 +29,6 @@ pub use message::{
 };
 pub use method::{Kind, Method};
 pub use outbound::{
-    Caching, ClientFeature, ListKind, Listed, Reviewed, ServerMessage, Shown, Unreadable, View, review,
+    Caching, ClientFeature, ListKind, Listed, Response, Reviewed, ServerMessage, Shown, Unreadable, View, review,
 };
 pub use revision::{Revision, RevisionSet};

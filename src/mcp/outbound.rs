@@ -26,6 +26,30 @@ pub trait View {
 
     /// How long, and by whom, lists may be cached.
     fn caching(&self) -> Caching;
+
+    /// What answers a request, after all that was asked about it.
+    ///
+    /// It counts only if all that it came with can be judged.
+    fn sees(&mut self, response: Response<'_>);
+}
+
+/// A message with a result or an error.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Response<'a> {
+    /// A result, an object, that goes to the client.
+    Result {
+        /// The id of the request, as JSON text.
+        id: &'a str,
+        /// `isError` as JSON text.
+        is_error: Option<&'a str>,
+    },
+    /// An error that goes to the client.
+    Error {
+        /// The id of the request, as JSON text; `None` if the server could not read it.
+        id: Option<&'a str>,
+    },
+    /// One that does not go to the client, or is not what came.
+    Withheld,
 }
 
 /// An element of a list.
@@ -217,11 +241,23 @@ struct Parts<'a> {
     id: Id<'a>,
     method: Member<Cow<'a, str>>,
     params: Option<Walker<'a>>,
-    /// `result`: whether it is an object, as all results of MCP are.
-    result: Member<()>,
+    /// `result`, an object, as all results of MCP are: its `isError` as JSON text.
+    result: Member<Option<&'a str>>,
     has_error: bool,
     /// What the answer asks of the client against the policy.
     refused: Option<Refused>,
+}
+
+impl<'a> Parts<'a> {
+    /// What it is as a response, which passes or does not.
+    const fn response(&self, passes: bool) -> Response<'a> {
+        match (self.id, &self.result) {
+            _ if !passes || self.refused.is_some() => Response::Withheld,
+            (Id::Valid(id), Member::Valid(is_error)) => Response::Result { id, is_error: *is_error },
+            (Id::Valid(id), _) => Response::Error { id: Some(id) },
+            (Id::Absent | Id::Null | Id::Malformed, _) => Response::Error { id: None },
+        }
+    }
 }
 
 #[derive(Clone, Copy, Default)]
@@ -234,9 +270,17 @@ enum Id<'a> {
     Malformed,
 }
 
+/// What a result says.
+struct Outcome<'a> {
+    /// `isError` as JSON text.
+    is_error: Option<&'a str>,
+    /// What it asks of the client against the policy.
+    refused: Option<Refused>,
+}
+
 /// Where a message is, and whether it passes with the changes that are added to `edits`.
-fn message(
-    walker: &mut Walker<'_>,
+fn message<'a>(
+    walker: &mut Walker<'a>,
     view: &mut dyn View,
     edits: &mut Edits,
 ) -> Result<(Range<usize>, bool), Unreadable> {
@@ -256,8 +300,9 @@ fn message(
                 walker.skip()?;
             }
             "result" if walker.peek() == Some(b'{') => {
-                parts.result = Member::Valid(());
-                parts.refused = result(walker, view, edits)?;
+                let Outcome { is_error, refused } = result(walker, view, edits)?;
+                parts.result = Member::Valid(is_error);
+                parts.refused = refused;
             }
             "result" => {
                 parts.result = Member::Malformed;
@@ -279,7 +324,7 @@ fn message(
         (Member::Valid(method), Id::Valid(_), Member::Absent, false) => {
             method == "ping" || ClientFeature::of(method).is_some_and(|it| view.passes(ServerMessage::Asks(it)))
         }
-        (Member::Absent, Id::Valid(id), Member::Valid(()), false)
+        (Member::Absent, Id::Valid(id), Member::Valid(_), false)
         | (Member::Absent, Id::Valid(id), Member::Absent, true) => {
             if let Some(refused) = parts.refused {
                 edits.undo_to(undo);
@@ -291,6 +336,9 @@ fn message(
         (Member::Absent, Id::Absent | Id::Null, Member::Absent, true) => parts.refused.is_none(),
         _ => false,
     };
+    if parts.has_error || !matches!(parts.result, Member::Absent) {
+        view.sees(parts.response(passes));
+    }
     Ok((start..span.end, passes))
 }
 
@@ -342,17 +390,22 @@ fn notification(method: &str, params: Option<Walker<'_>>, view: &mut dyn View) -
 const RESULT: [&str; 9] =
     ["tools", "resources", "resourceTemplates", "prompts", "tasks", "inputRequests", META, TTL, SCOPE];
 
-/// Filters a result by its shape; says what it asks of the client against the policy.
-fn result(walker: &mut Walker<'_>, view: &mut dyn View, edits: &mut Edits) -> Result<Option<Refused>, Unreadable> {
+/// Filters a result by its shape.
+fn result<'a>(walker: &mut Walker<'a>, view: &mut dyn View, edits: &mut Edits) -> Result<Outcome<'a>, Unreadable> {
     let mut hints = listing::CacheHints::default();
     let mut is_list = false;
-    let mut refused = None;
+    let (mut is_error, mut refused) = (None, None);
     let span = walker.members(&RESULT, |walker, name, _| {
         match name {
             "inputRequests" => refused = input_requests(walker, view)?,
             META => listing::own_meta(walker, None, edits)?,
             TTL => hints.ttl = Some(walker.skip()?),
             SCOPE => hints.scope = Some(walker.skip()?),
+            // It is not looked at but for the record, so others like it may pass.
+            "isError" => {
+                let span = walker.skip()?;
+                is_error = Some(walker.slice(span));
+            }
             _ => match ListKind::ALL.into_iter().find(|kind| kind.member() == name) {
                 Some(kind) => {
                     is_list = true;
@@ -368,7 +421,7 @@ fn result(walker: &mut Walker<'_>, view: &mut dyn View, edits: &mut Edits) -> Re
     if is_list {
         hints.restrict(walker, span.end, view.caching(), edits);
     }
-    Ok(refused)
+    Ok(Outcome { is_error, refused })
 }
 
 /// What an answer asks of the client, against the policy.

@@ -6,6 +6,9 @@
 //! character changes what comes out.
 
 use std::borrow::Cow;
+use std::ops::Range;
+
+use memchr::{memchr, memchr2};
 
 use crate::limits;
 
@@ -34,10 +37,12 @@ pub struct EventTooLarge;
 /// with one that has an `id` only). Whatever type an event has, its data is judged: some clients do not look at the type.
 #[derive(Debug)]
 pub struct EventStream {
-    /// The lines of the event at hand, and the line at hand.
+    /// What earlier chunks had of the event at hand.
     held: Vec<u8>,
-    /// Where in `held` the line at hand begins.
+    /// Where in the event the line at hand begins.
     line: usize,
+    /// What is known of its lines before that.
+    found: Found,
     /// Bytes that may be held.
     most: usize,
     /// Whether bytes of the byte order mark may still come.
@@ -63,6 +68,7 @@ impl EventStream {
         Self {
             held: Vec::new(),
             line: 0,
+            found: Found { data: Data::None, is_misleading: false, is_for_resumption: false },
             most,
             at_start: true,
             after_cr: false,
@@ -72,47 +78,62 @@ impl EventStream {
         }
     }
 
-    /// Takes in the next bytes, asks `edit` about the joined data of each event that is complete with them, and appends
-    /// to `out` what may go on.
+    /// Takes in the next bytes, asks `edit` about the joined data of each event that is complete with them, and returns
+    /// what may go on: a part of the chunk as long as nothing else must come before, within or behind it.
     ///
     /// # Errors
     /// When an event has more bytes than may be held; from then on always.
-    pub fn feed(
+    pub fn feed<'c>(
         &mut self,
-        chunk: &[u8],
+        chunk: &'c [u8],
         edit: &mut dyn FnMut(&[u8]) -> Edit,
-        out: &mut Vec<u8>,
-    ) -> Result<(), EventTooLarge> {
-        let mut rest = chunk;
-        while let Some((&first, after)) = rest.split_first() {
-            if std::mem::take(&mut self.after_cr) && first == b'\n' {
-                self.finish_cr_lf(out);
-                rest = after;
+    ) -> Result<Cow<'c, [u8]>, EventTooLarge> {
+        let mut out = Output { chunk, kept: 0..0, copied: Vec::new() };
+        // Where in the chunk the event at hand begins, or what is not held of it yet, and where its line goes on.
+        let (mut event, mut at) = (0, 0_usize);
+        while let Some(&first) = chunk.get(at) {
+            if (std::mem::take(&mut self.after_cr) && first == b'\n' && self.finish_cr_lf(at, &mut out))
+                || (self.at_start && self.take_mark(first, &mut out)?)
+            {
+                at = at.saturating_add(1);
+                event = at;
                 continue;
             }
-            if self.at_start && self.take_mark(first, out)? {
-                rest = after;
-                continue;
-            }
-            let Some(end) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
-                return self.hold(rest);
+            let rest = chunk.get(at..).unwrap_or_default();
+            let Some(length) = memchr2(b'\n', b'\r', rest) else {
+                self.hold(chunk.get(event..).unwrap_or_default())?;
+                return Ok(out.finish());
             };
-            let (line, after) = rest.split_at_checked(end.saturating_add(1)).unwrap_or((rest, &[]));
-            self.hold(line)?;
-            rest = after;
-            if line.ends_with(b"\r") {
-                match rest.split_first() {
-                    Some((b'\n', after)) => {
-                        self.held.push(b'\n');
-                        rest = after;
-                    }
+            at = at.saturating_add(length).saturating_add(1);
+            self.check(at.saturating_sub(event))?;
+            if rest.get(length) == Some(&b'\r') {
+                match chunk.get(at) {
+                    Some(b'\n') => at = at.saturating_add(1),
                     Some(_) => {}
                     None => self.after_cr = true,
                 }
             }
-            self.end_line(edit, out);
+            let (part, mut held) = (event..at, std::mem::take(&mut self.held));
+            let fresh = chunk.get(part.clone()).unwrap_or_default();
+            if held.is_empty() {
+                match self.end_line(fresh, edit, &mut out) {
+                    LineEnd::WithinEvent => continue,
+                    LineEnd::Kept => out.keep(part),
+                    LineEnd::Settled => {}
+                }
+            } else {
+                held.extend_from_slice(fresh);
+                match self.end_line(&held, edit, &mut out) {
+                    LineEnd::WithinEvent => self.held = held,
+                    LineEnd::Kept => out.push(held),
+                    LineEnd::Settled => {}
+                }
+            }
+            event = at;
         }
-        Ok(())
+        // These lines were checked.
+        self.held.extend_from_slice(chunk.get(event..).unwrap_or_default());
+        Ok(out.finish())
     }
 
     /// The stream has ended: an event that is not complete is none. Says whether there was one.
@@ -126,28 +147,34 @@ impl EventStream {
         self.held.len()
     }
 
-    fn hold(&mut self, bytes: &[u8]) -> Result<(), EventTooLarge> {
-        if self.failed || self.held.len().saturating_add(bytes.len()) > self.most {
+    fn check(&mut self, more: usize) -> Result<(), EventTooLarge> {
+        if self.failed || self.held.len().saturating_add(more) > self.most {
             self.failed = true;
             self.held = Vec::new();
             return Err(EventTooLarge);
         }
+        Ok(())
+    }
+
+    fn hold(&mut self, bytes: &[u8]) -> Result<(), EventTooLarge> {
+        self.check(bytes.len())?;
         self.held.extend_from_slice(bytes);
         Ok(())
     }
 
-    /// The LF of a line whose CR was the last byte of the chunk before.
-    fn finish_cr_lf(&mut self, out: &mut Vec<u8>) {
+    /// The LF, at `at` of the chunk, of a line whose CR was the last byte of the chunk before.
+    fn finish_cr_lf(&mut self, at: usize, out: &mut Output<'_>) -> bool {
         if !self.held.is_empty() {
             self.held.push(b'\n');
             self.line = self.held.len();
         } else if !self.is_dropped {
-            out.push(b'\n');
+            out.keep(at..at.saturating_add(1));
         }
+        true
     }
 
     /// Takes `byte` if it is a part of the byte order mark at the start of the stream.
-    fn take_mark(&mut self, byte: u8, out: &mut Vec<u8>) -> Result<bool, EventTooLarge> {
+    fn take_mark(&mut self, byte: u8, out: &mut Output<'_>) -> Result<bool, EventTooLarge> {
         if BYTE_ORDER_MARK.get(self.held.len()) != Some(&byte) {
             self.at_start = false;
             return Ok(false);
@@ -156,76 +183,164 @@ impl EventStream {
         if self.held == BYTE_ORDER_MARK {
             self.at_start = false;
             self.has_begun = true;
-            out.append(&mut self.held);
+            out.push(std::mem::take(&mut self.held));
         }
         Ok(true)
     }
 
-    /// A line is complete, with its end as far as it has come.
-    fn end_line(&mut self, edit: &mut dyn FnMut(&[u8]) -> Edit, out: &mut Vec<u8>) {
-        let is_first = self.line == 0;
-        let is_blank = matches!(self.held.get(self.line), Some(b'\n' | b'\r'));
+    /// The last line of `event` is complete, with its end as far as it has come.
+    fn end_line(
+        &mut self,
+        event: &[u8],
+        edit: &mut dyn FnMut(&[u8]) -> Edit,
+        out: &mut Output<'_>,
+    ) -> LineEnd {
+        let first = event.get(self.line);
+        let is_blank = matches!(first, Some(b'\n' | b'\r'));
         self.is_dropped = false;
-        if is_first && (is_blank || self.held.first() == Some(&b':')) {
-            if has_other_line_end(&self.held) {
-                // A comment to some, and more than that to others.
-                self.is_dropped = true;
-                self.held.clear();
-                return;
-            }
-            out.append(&mut self.held);
-            self.has_begun = true;
-        } else if is_blank {
-            self.is_dropped = !judge(&self.held, edit, out);
-            if self.is_dropped && !self.has_begun {
-                // Else a byte order mark before the next event would come to stand at the start, and be none of it.
-                out.push(b'\n');
-            }
-            self.has_begun = true;
-            self.line = 0;
-            self.held.clear();
-            // One large event must not cost the stream its size for ever.
-            self.held.shrink_to(KEPT_CAPACITY);
-        } else {
-            self.line = self.held.len();
+        if self.line == 0 && (is_blank || first == Some(&b':')) {
+            // A comment to some, and more than that to others.
+            self.is_dropped = has_other_line_end(event);
+            self.has_begun |= !self.is_dropped;
+            return if self.is_dropped { LineEnd::Settled } else { LineEnd::Kept };
         }
+        if !is_blank {
+            self.found.note(event, self.line);
+            self.line = event.len();
+            return LineEnd::WithinEvent;
+        }
+        self.line = 0;
+        let found = std::mem::take(&mut self.found);
+        let end = match found.judge(event, edit) {
+            Edit::Keep => LineEnd::Kept,
+            Edit::Replace(data) => {
+                rewrite(Lines { rest: event }, Some(&data), out.copied());
+                LineEnd::Settled
+            }
+            Edit::Drop if found.is_for_resumption => {
+                rewrite(Lines { rest: event }, None, out.copied());
+                LineEnd::Settled
+            }
+            Edit::Drop => {
+                self.is_dropped = true;
+                if !self.has_begun {
+                    // Else a byte order mark before the next event would come to stand at the start, and be none of it.
+                    out.copied().push(b'\n');
+                }
+                LineEnd::Settled
+            }
+        };
+        self.has_begun = true;
+        end
     }
 }
 
-/// Bytes that stay allocated between events.
-const KEPT_CAPACITY: usize = 16 * 1024;
+/// What a complete line was.
+enum LineEnd {
+    /// One of an event of which more is to come.
+    WithinEvent,
+    /// The last one of what goes out byte for byte.
+    Kept,
+    /// The last one of what does not, and in whose place everything is out.
+    Settled,
+}
 
-/// Judges one event with its blank line; says whether anything of it goes out.
-fn judge(event: &[u8], edit: &mut dyn FnMut(&[u8]) -> Edit, out: &mut Vec<u8>) -> bool {
-    let lines = || Lines { rest: event };
-    let mut data: Option<Cow<'_, [u8]>> = None;
-    let mut is_readable = true;
-    for line in lines() {
-        is_readable &= !line.is_misleading();
-        if line.is_data() {
-            match &mut data {
-                None => data = Some(Cow::Borrowed(line.value)),
-                Some(data) => {
-                    let data = data.to_mut();
-                    data.push(b'\n');
-                    data.extend_from_slice(line.value);
-                }
-            }
+/// What goes out for one chunk. Most of the time that is a part of the chunk, and nothing is copied.
+struct Output<'c> {
+    chunk: &'c [u8],
+    /// What of the chunk goes out after `copied`.
+    kept: Range<usize>,
+    copied: Vec<u8>,
+}
+
+impl<'c> Output<'c> {
+    /// This part of the chunk goes out.
+    fn keep(&mut self, part: Range<usize>) {
+        if self.kept.end == part.start {
+            self.kept.end = part.end;
+        } else {
+            self.copy();
+            self.kept = part;
         }
     }
-    let edit = match data {
-        // What a careless client could take for data is not judged, so it does not pass.
-        _ if !is_readable => Edit::Drop,
-        Some(data) if !data.is_empty() => edit(&data),
-        Some(_) | None => Edit::Keep,
-    };
-    match edit {
-        Edit::Keep => out.extend_from_slice(event),
-        Edit::Replace(data) => rewrite(lines(), Some(&data), out),
-        Edit::Drop if lines().any(|line| line.is_for_resumption()) => rewrite(lines(), None, out),
-        Edit::Drop => return false,
+
+    /// These bytes go out.
+    fn push(&mut self, bytes: Vec<u8>) {
+        if self.copied.is_empty() && self.kept.is_empty() {
+            self.copied = bytes;
+        } else {
+            self.copied().extend_from_slice(&bytes);
+        }
     }
-    true
+
+    /// What goes out so far, to be added to.
+    fn copied(&mut self) -> &mut Vec<u8> {
+        self.copy();
+        &mut self.copied
+    }
+
+    fn copy(&mut self) {
+        let kept = std::mem::replace(&mut self.kept, 0..0);
+        self.copied.extend_from_slice(self.chunk.get(kept).unwrap_or_default());
+    }
+
+    fn finish(mut self) -> Cow<'c, [u8]> {
+        if self.copied.is_empty() {
+            return Cow::Borrowed(self.chunk.get(self.kept).unwrap_or_default());
+        }
+        self.copy();
+        Cow::Owned(self.copied)
+    }
+}
+
+/// What is known of the lines of an event.
+#[derive(Debug, Default)]
+struct Found {
+    data: Data,
+    /// Some line could be taken for data, and is none.
+    is_misleading: bool,
+    is_for_resumption: bool,
+}
+
+#[derive(Debug, Default)]
+enum Data {
+    #[default]
+    None,
+    /// There in the event.
+    OneLine(Range<usize>),
+    Lines,
+}
+
+impl Found {
+    /// Takes note of the last line of what has come of an event, which begins at `start`.
+    fn note(&mut self, event: &[u8], start: usize) {
+        let line = Line::parse(event.get(start..).unwrap_or_default());
+        self.is_misleading |= line.is_misleading();
+        self.is_for_resumption |= line.is_for_resumption();
+        if line.is_data() {
+            let end = event.len().saturating_sub(line.end.len());
+            self.data = match self.data {
+                Data::None => Data::OneLine(end.saturating_sub(line.value.len())..end),
+                Data::OneLine(_) | Data::Lines => Data::Lines,
+            };
+        }
+    }
+
+    /// Judges the event, which is complete.
+    fn judge(&self, event: &[u8], edit: &mut dyn FnMut(&[u8]) -> Edit) -> Edit {
+        let data = match &self.data {
+            // What a careless client could take for data is not judged, so it does not pass.
+            _ if self.is_misleading => return Edit::Drop,
+            Data::None => return Edit::Keep,
+            Data::OneLine(span) => Cow::Borrowed(event.get(span.clone()).unwrap_or_default()),
+            Data::Lines => {
+                let lines: Vec<_> =
+                    Lines { rest: event }.filter(Line::is_data).map(|line| line.value).collect();
+                Cow::Owned(lines.join(&b'\n'))
+            }
+        };
+        if data.is_empty() { Edit::Keep } else { edit(&data) }
+    }
 }
 
 /// Writes an event with other data in place of its own, or without data.
@@ -262,7 +377,22 @@ struct Line<'a> {
     end: &'a [u8],
 }
 
-impl Line<'_> {
+impl<'a> Line<'a> {
+    /// Reads a line with its end.
+    fn parse(whole: &'a [u8]) -> Self {
+        let content = whole.strip_suffix(b"\n").unwrap_or(whole);
+        let content = content.strip_suffix(b"\r").unwrap_or(content);
+        let end = whole.get(content.len()..).unwrap_or_default();
+        let (name, value) = match memchr(b':', content).and_then(|colon| content.split_at_checked(colon)) {
+            None => (content, &[][..]),
+            Some((name, value)) => {
+                let value = value.strip_prefix(b":").unwrap_or(value);
+                (name, value.strip_prefix(b" ").unwrap_or(value))
+            }
+        };
+        Self { whole, name, value, end }
+    }
+
     fn is_data(&self) -> bool {
         self.name == b"data"
     }
@@ -300,20 +430,11 @@ impl<'a> Iterator for Lines<'a> {
     type Item = Line<'a>;
 
     fn next(&mut self) -> Option<Line<'a>> {
-        let end = self.rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'))?;
-        let (content, from_end) = self.rest.split_at_checked(end)?;
+        let end = memchr2(b'\n', b'\r', self.rest)?;
+        let (_, from_end) = self.rest.split_at_checked(end)?;
         let length = if from_end.starts_with(b"\r\n") { 2 } else { 1 };
-        let (end, after) = from_end.split_at_checked(length)?;
-        let (whole, _) = self.rest.split_at_checked(content.len().saturating_add(length))?;
+        let (whole, after) = self.rest.split_at_checked(end.saturating_add(length))?;
         self.rest = after;
-        let (name, value) = match content.iter().position(|byte| *byte == b':') {
-            None => (content, &[][..]),
-            Some(colon) => {
-                let (name, value) = content.split_at_checked(colon)?;
-                let value = value.strip_prefix(b":").unwrap_or(value);
-                (name, value.strip_prefix(b" ").unwrap_or(value))
-            }
-        };
-        Some(Line { whole, name, value, end })
+        Some(Line::parse(whole))
     }
 }

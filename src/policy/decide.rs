@@ -144,8 +144,8 @@ pub fn prospect(
     effort: &Effort,
     target: &Target<'_>,
 ) -> Result<Duties, Denial> {
-    let objections = standing(directory, subject);
-    let check = Check { rules, directory, subject, objections: &objections, arguments: Arguments::Unknown, effort };
+    let objections = effort.standing(|| standing(directory, subject));
+    let check = Check { rules, directory, subject, objections, arguments: Arguments::Unknown, effort };
     check.target(target)
 }
 

@@ -1,24 +1,27 @@
 //! What may be spent on conditions.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 
 use super::{Approval, Rule};
+use crate::identity::Failure;
 use crate::limits;
 
-/// The effort that one request, or one part of an answer, may still cause by conditions, and what is known already.
+/// The effort that one request, or one part of an answer, may still cause by conditions, and what is known already of
+/// its caller.
 ///
 /// A list has as many elements as the upstream likes, and a batch many calls. Rules are few: where a condition does not
 /// look at the name of the target, its result for a caller is the same for every element.
 #[derive(Debug)]
 pub struct Effort {
     left: Cell<usize>,
+    standing: OnceCell<Vec<Failure>>,
     known: RefCell<BTreeMap<usize, Option<Approval>>>,
 }
 
 impl Default for Effort {
     fn default() -> Self {
-        Self { left: Cell::new(limits::MAX_CONDITION_EVALUATIONS), known: RefCell::default() }
+        Self { left: Cell::new(limits::MAX_CONDITION_EVALUATIONS), standing: OnceCell::new(), known: RefCell::default() }
     }
 }
 
@@ -28,6 +31,11 @@ impl Effort {
         let left = self.left.get().checked_sub(1);
         self.left.set(left.unwrap_or_default());
         left.is_some()
+    }
+
+    /// What speaks against the caller whatever it asks for.
+    pub(super) fn standing(&self, find: impl FnOnce() -> Vec<Failure>) -> &[Failure] {
+        self.standing.get_or_init(find)
     }
 
     /// What the conditions of a rule come to while nothing is known of the arguments: denied, or with which duty.
