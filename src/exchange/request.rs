@@ -219,7 +219,7 @@ fn judge(
         return Err(answer::identity_too_long(account.id, calls.first().and_then(|call| call.id)));
     };
     let body = approval::without_own_fields(account, &calls, bytes, &principal, surroundings)?;
-    let mut edits = HeaderEdits { set, ..HeaderEdits::default() };
+    let mut edits = HeaderEdits { set: set.to_vec(), ..HeaderEdits::default() };
     edits.set.push((DECISION_HEADER, account.id.to_string()));
     edits.set.extend(session.iter().map(|session| (SESSION_HEADER, session.upstream_id.clone())));
     // What comes back may have to be read.
