@@ -30,7 +30,7 @@ use toolgate::keys::NamedKey;
 use toolgate::limits;
 use toolgate::mcp::{Body, Call, CallContext, ClientCapabilities, Retry, Revision, Target};
 use toolgate::policy::{AccessRequest, Condition, Decision, Inputs, Known, Place, Subject, decide};
-use toolgate::units::UnixSeconds;
+use toolgate::units::{UnixMillis, UnixSeconds};
 
 use support::gateway::{Gateway, Keys, Request, call, compile, policy, token_with};
 use support::issuer::{self, NOW};
@@ -182,32 +182,72 @@ fn parsing(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The record of a call, and its seal.
+/// The records of a call, and their seals: of a caller of whom nothing is known but the token, and of one of whom all
+/// sides have something to say, with arguments and headers as they come in practice.
 fn records(criterion: &mut Criterion) {
-    let mut gateway = Gateway::new(policy(), Keys::Inline);
-    let body = call_of(346);
-    let request = Request::post("read", &body);
-    let ending =
-        Ending { details: "via_upstream".to_owned(), source: Some("192.0.2.7".to_owned()), ..Ending::default() };
-    let key = NamedKey::new("k1", &[1; 32]).unwrap();
-    let mut chain = Chain::new("0".repeat(32), "node".to_owned(), String::new(), "worker".to_owned(), ending.at);
-    let mut run = gateway.begin();
-    run.headers(&request);
-    run.complete(request.body());
     let mut group = criterion.benchmark_group("record");
-    group.bench_function("provisional", |bencher| {
-        bencher.iter(|| {
-            let entry = run.exchange.provisional(ending.started, ending.at).unwrap();
-            chain.seal_provisional(&key, black_box(entry)).unwrap()
+    let plain = ("plain", Gateway::new(policy(), Keys::Inline), Request::post("read", &call_of(346)));
+    for (name, mut gateway, request) in [plain, team()] {
+        let (ending, key) = (ending(), NamedKey::new("k1", &[1; 32]).unwrap());
+        let mut chain = Chain::new("0".repeat(32), "node".to_owned(), String::new(), "worker".to_owned(), ending.at);
+        let mut run = gateway.begin();
+        run.headers(&request);
+        assert_eq!(run.complete(request.body()).0, Flow::Pass, "{name}");
+        group.bench_function(BenchmarkId::new("provisional", name), |bencher| {
+            bencher.iter(|| {
+                let entry = run.exchange.provisional(ending.started, ending.at).unwrap();
+                black_box(chain.seal_provisional(&key, black_box(&entry)));
+            });
         });
-    });
-    group.bench_function("conclude and seal", |bencher| {
-        bencher.iter(|| {
-            let entry = run.exchange.conclude(&ending, &run.gateway.policy);
-            chain.seal(&key, black_box(entry)).unwrap()
+        group.bench_function(BenchmarkId::new("conclude and seal", name), |bencher| {
+            bencher.iter(|| {
+                let entry = run.exchange.conclude(&ending, &run.gateway.policy);
+                black_box(chain.seal(&key, black_box(&entry)));
+            });
         });
-    });
+    }
     group.finish();
+}
+
+/// How a request ends when nothing goes wrong.
+fn ending() -> Ending {
+    let (started, at) = (UnixMillis::new(NOW * 1000 + 17), UnixMillis::new(NOW * 1000 + 42));
+    let (details, source) = ("via_upstream".to_owned(), Some("192.0.2.7".to_owned()));
+    Ending { started, at, status: Some(200), details, source, ..Ending::default() }
+}
+
+/// A person who uses an agent through a registered client, and a call of which the policy shows arguments.
+fn team() -> (&'static str, Gateway, Request) {
+    let mut document = policy();
+    document["scopes"] = json!({
+        "norg:contacts:read": {"risk": "low"}, "norg:messaging:write": {"risk": "medium"},
+        "norg:booking:write": {"risk": "medium"},
+    });
+    document["operators"] =
+        json!({"campaign_manager": {"match": {"roles": ["campaign-managers"]}, "scopes": ["norg:*"]}});
+    document["agents"] = json!({"messaging_agent": {"scopes": ["norg:contacts:read", "norg:messaging:write"]}});
+    document["clients"] = json!({"demo-messaging-agent": {
+        "agent": "messaging_agent",
+        "consent": {"by": "platform-team", "on": "2026-11-02", "expires": "2036-11-02", "scopes": ["norg:*"]},
+    }});
+    document["rules"] = json!([
+        {"tools": ["read_contact"], "scopes": ["norg:contacts:read"]},
+        {"tools": ["send_message"], "scopes": ["norg:messaging:write"]},
+    ]);
+    document["audit"] = json!({"arguments": {"send_message": {"/channel": "keep", "/contact_id": "pseudonymise"}}});
+    let claims = json!({
+        "sub": "anna@norg.example", "client_id": "demo-messaging-agent", "roles": ["campaign-managers", "staff"],
+        "scope": "norg:contacts:read norg:messaging:write norg:booking:write", "jti": "5f0c7a52d1c94c1e",
+    });
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "send_message", "arguments": {
+        "channel": "email", "contact_id": "c-1042", "subject": "Your booking",
+        "body": "Hello Anna, your booking for Thursday at ten is confirmed. Answer to this message to change it.",
+    }}});
+    let request = Request::post("", &body)
+        .bearer(&token_with(claims.as_object().unwrap()))
+        .with("x-request-id", "db7c29d2-b007-4da9-8d22-e14b88bf267e")
+        .with("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    ("team", Gateway::new(document, Keys::Inline), request)
 }
 
 fn exchanges(criterion: &mut Criterion) {
@@ -226,6 +266,20 @@ fn exchanges(criterion: &mut Criterion) {
             },
             BatchSize::SmallInput,
         );
+    });
+    let (_, mut gateway, request) = team();
+    let (ending, key) = (ending(), NamedKey::new("k1", &[1; 32]).unwrap());
+    let mut chain = Chain::new("0".repeat(32), "node".to_owned(), String::new(), "worker".to_owned(), ending.at);
+    criterion.bench_function("exchange/cached token, records", |bencher| {
+        bencher.iter(|| {
+            let mut run = gateway.begin();
+            run.headers(&request);
+            assert_eq!(run.complete(request.body()).0, Flow::Pass);
+            let entry = run.exchange.provisional(ending.started, ending.at).unwrap();
+            black_box(chain.seal_provisional(&key, &entry));
+            let entry = run.exchange.conclude(&ending, &run.gateway.policy);
+            black_box(chain.seal(&key, &entry));
+        });
     });
 }
 

@@ -54,13 +54,40 @@ impl UnixMillis {
     }
 
     /// UTC in the form of RFC 3339 with three decimals, `2026-11-02T09:30:00.000Z`.
-    pub fn to_rfc3339(self) -> String {
+    pub fn to_rfc3339(self) -> Rfc3339 {
         let seconds = i64::try_from(self.0 / 1000).unwrap_or(i64::MAX);
         // Times that no calendar holds come from no clock.
         let at = time::OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
-        let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
+        let (year, month, day) = at.to_calendar_date();
         let (hour, minute, second) = at.to_hms();
-        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", self.0 % 1000)
+        let day_parts = [u64::from(year.unsigned_abs()), u64::from(u8::from(month)), u64::from(day)];
+        let time_parts = [u64::from(hour), u64::from(minute), u64::from(second), self.0 % 1000];
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let places = text.split_mut(|byte| !byte.is_ascii_digit());
+        for (place, mut number) in places.zip(day_parts.into_iter().chain(time_parts)) {
+            for digit in place.iter_mut().rev() {
+                *digit |= u8::try_from(number % 10).unwrap_or_default();
+                number /= 10;
+            }
+        }
+        Rfc3339(text)
+    }
+}
+
+/// A point in time as text.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Rfc3339([u8; 24]);
+
+impl Rfc3339 {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Rfc3339 {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
     }
 }
 

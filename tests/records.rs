@@ -19,8 +19,10 @@ mod support {
     pub(crate) mod keys;
 }
 
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use toolgate::audit::Chain;
+use toolgate::audit::record::{Personal, Record};
+use toolgate::audit::{Chain, seal};
 use toolgate::exchange::{AnswerBody, Command, Ending, Event, ServiceCall};
 use toolgate::keys::NamedKey;
 use toolgate::units::UnixMillis;
@@ -50,8 +52,36 @@ fn concluded(run: &mut Run<'_>, ending: &Ending) -> (Value, Value) {
     let entry = run.exchange.conclude(ending, &run.gateway.policy);
     let key = NamedKey::new("k1", &[1; 32]).unwrap();
     let mut chain = Chain::new("0".repeat(32), String::new(), String::new(), String::new(), ending.at);
-    let line: Value = serde_json::from_str(&chain.seal(&key, entry).unwrap()).unwrap();
+    let line: Value = read(chain.seal(&key, &entry));
     (line["record"].clone(), line["personal"].clone())
+}
+
+/// A line as a reader has it. Whoever reads its parts as the types of a record and writes them again has the same bytes.
+fn read(line: &[u8]) -> Value {
+    #[derive(serde::Deserialize)]
+    struct Line<'a> {
+        mac: &'a str,
+        #[serde(borrow)]
+        personal: Option<&'a RawValue>,
+        #[serde(borrow)]
+        record: &'a RawValue,
+    }
+
+    let Line { mac, personal, record } = serde_json::from_slice(line).unwrap();
+    let key = NamedKey::new("k1", &[1; 32]).unwrap();
+    assert_eq!(seal::mac(&key, record.get().as_bytes()), mac);
+    assert_eq!(seal::line(mac, personal.map(RawValue::get), record.get()).as_bytes(), line);
+    let typed: Record<'_> = serde_json::from_str(record.get()).unwrap();
+    assert_eq!(serde_json::to_string(&typed).unwrap(), record.get());
+    if let Some(personal) = personal {
+        let typed: Personal<'_> = serde_json::from_str(personal.get()).unwrap();
+        assert_eq!(serde_json::to_string(&typed).unwrap(), personal.get());
+    }
+    assert_eq!(
+        typed.personal.as_deref().map(str::to_owned),
+        personal.map(|personal| seal::personal_digest(personal.get().as_bytes()))
+    );
+    serde_json::from_slice(line).unwrap()
 }
 
 /// Sends a whole request.
@@ -366,7 +396,9 @@ fn only_what_is_let_through_has_a_provisional_record() {
     assert!(denied.exchange.provisional(now, now).is_none());
     let allowed = sent(&mut gateway, &Request::post("read", &call("read")));
     let entry = allowed.exchange.provisional(now, now).unwrap();
-    let record = serde_json::to_value(&entry.record).unwrap();
+    let key = NamedKey::new("k1", &[1; 32]).unwrap();
+    let mut chain = Chain::new("0".repeat(32), String::new(), String::new(), String::new(), now);
+    let record = read(chain.seal_provisional(&key, &entry))["record"].clone();
     assert_eq!((&record["kind"], &record["verdict"]), (&"provisional".into(), &"allow".into()));
     assert_eq!(record["target"]["name"], "read");
 }

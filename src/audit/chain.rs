@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::record::{Anchor, Head, Kind, Link, Personal, PolicyEvent, Record, VERSION, Verdict};
-use super::seal;
+use super::Entry;
+use super::entry::Place;
+use super::object::Object;
+use super::record::{Anchor, Head, Kind, PolicyEvent};
+use super::seal::Seal;
 use crate::keys::NamedKey;
 use crate::limits;
 use crate::units::UnixMillis;
@@ -30,15 +33,8 @@ pub struct Chain {
     checked: u64,
     /// The last checkpoint did not arrive.
     is_in_doubt: bool,
-}
-
-/// A record before it has its place in a chain.
-#[derive(Debug, Default)]
-pub struct Entry<'a> {
-    /// What is sealed.
-    pub record: Record<'a>,
-    /// What can be erased.
-    pub personal: Option<Personal<'a>>,
+    /// The line that was written last: most are of about the same length.
+    line: Vec<u8>,
 }
 
 impl Chain {
@@ -49,7 +45,7 @@ impl Chain {
             instance,
             resource,
             worker,
-            started: now.to_rfc3339(),
+            started: now.to_rfc3339().to_string(),
             next: 0,
             last: String::new(),
             events: Vec::new(),
@@ -57,6 +53,7 @@ impl Chain {
             noted: BTreeMap::new(),
             checked: 0,
             is_in_doubt: false,
+            line: Vec::new(),
         }
     }
 
@@ -88,32 +85,37 @@ impl Chain {
         }
     }
 
-    /// Seals the next record: a line without its end. `None` if it cannot be written as JSON, which no record causes.
-    pub fn seal(&mut self, key: &NamedKey, entry: Entry<'_>) -> Option<String> {
-        let Entry { mut record, personal } = entry;
-        record.anchor = (self.next == 0).then(|| Anchor {
-            resource: self.resource.clone().into(),
-            started: self.started.clone().into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-        });
-        record.events = std::mem::take(&mut self.events);
-        record.heads = std::mem::take(&mut self.heads);
-        let (id, last) = (std::mem::take(&mut self.id), std::mem::take(&mut self.last));
-        let link = Link { id: id.as_str().into(), key: key.id().into(), prev: last.as_str().into(), seq: self.next };
-        let sealed = self.sealed(key, Entry { record, personal }, link);
-        self.id = id;
-        // A record that could not be written leaves a gap.
+    /// Seals the next record: a line without its end.
+    pub fn seal(&mut self, key: &NamedKey, entry: &Entry<'_>) -> &[u8] {
+        let mut line = std::mem::take(&mut self.line);
+        let place = Place {
+            anchor: (self.next == 0).then(|| Anchor {
+                resource: self.resource.as_str().into(),
+                started: self.started.as_str().into(),
+                version: env!("CARGO_PKG_VERSION").into(),
+            }),
+            prev: &self.last,
+            seq: self.next,
+            events: &self.events,
+            heads: &self.heads,
+            ..self.nowhere(key)
+        };
+        let seal = write(&mut line, key, entry, &place);
+        self.events.clear();
+        self.heads.clear();
         self.next = self.next.saturating_add(1);
-        let (line, mac) = sealed?;
-        self.last = mac;
-        Some(line)
+        self.last.clear();
+        self.last.push_str(seal.as_str());
+        self.line = line;
+        &self.line
     }
 
     /// Seals what is known of a request that has not ended yet. It has no place in the chain.
-    pub fn seal_provisional(&self, key: &NamedKey, entry: Entry<'_>) -> Option<String> {
-        let link = Link { id: self.id.as_str().into(), key: key.id().into(), ..Link::default() };
-        let (line, _) = self.sealed(key, entry, link)?;
-        Some(line)
+    pub fn seal_provisional(&mut self, key: &NamedKey, entry: &Entry<'_>) -> &[u8] {
+        let mut line = std::mem::take(&mut self.line);
+        write(&mut line, key, entry, &self.nowhere(key));
+        self.line = line;
+        &self.line
     }
 
     /// How many records were sealed since the last checkpoint.
@@ -139,21 +141,13 @@ impl Chain {
     /// States how far the chain is; `None` before its first record.
     pub fn checkpoint(&mut self, key: &NamedKey, id: String, is_closing: bool, now: UnixMillis) -> Option<String> {
         let Head { mac, seq, .. } = self.head()?;
-        let at = now.to_rfc3339();
-        let record = Record {
-            at: at.as_str().into(),
-            id: id.into(),
-            kind: Kind::Checkpoint,
-            reason: if is_closing { "closing".into() } else { "checkpoint".into() },
-            started: at.as_str().into(),
-            verdict: Verdict::None,
-            ..Record::default()
-        };
-        let link = Link { id: self.id.as_str().into(), key: key.id().into(), prev: mac, seq };
-        let (line, _) = self.sealed(key, Entry { record, personal: None }, link)?;
+        let reason = if is_closing { "closing" } else { "checkpoint" };
+        let entry = Entry { at: now, id: &id, kind: Kind::Checkpoint, reason, started: now, ..Entry::default() };
+        let mut line = Vec::new();
+        write(&mut line, key, &entry, &Place { prev: &mac, seq, ..self.nowhere(key) });
         self.checked = self.next;
         self.is_in_doubt = false;
-        Some(line)
+        String::from_utf8(line).ok()
     }
 
     /// How far the chain is; `None` before its first record.
@@ -162,24 +156,51 @@ impl Chain {
         Some(Head { id: self.id.clone().into(), mac: self.last.clone().into(), seq })
     }
 
-    fn sealed(&self, key: &NamedKey, entry: Entry<'_>, link: Link<'_>) -> Option<(String, String)> {
-        let Entry { mut record, personal } = entry;
-        let personal = personal.map(|personal| serde_json::to_string(&personal)).transpose().ok()?;
-        let digest = personal.as_deref().map(|personal| seal::personal_digest(personal.as_bytes()));
-        record.v = VERSION;
-        record.chain = Some(link);
-        record.instance = self.instance.as_str().into();
-        record.worker = self.worker.as_str().into();
-        record.personal = digest.as_deref().map(Into::into);
-        let record = serde_json::to_string(&record).ok()?;
-        let mac = seal::mac(key, record.as_bytes());
-        Some((seal::line(&mac, personal.as_deref(), &record), mac))
+    /// What a record says of the chain that has no place in it.
+    fn nowhere<'a>(&'a self, key: &'a NamedKey) -> Place<'a> {
+        Place {
+            anchor: None,
+            chain: &self.id,
+            key: key.id(),
+            prev: "",
+            seq: 0,
+            events: &[],
+            heads: &[],
+            instance: &self.instance,
+            worker: &self.worker,
+        }
     }
+}
+
+/// Writes a record and its seal in place of what `line` holds. What it makes is what [`super::seal::line`] describes.
+fn write(line: &mut Vec<u8>, key: &NamedKey, entry: &Entry<'_>, place: &Place<'_>) -> Seal {
+    const BEFORE: &[u8] = b"{\"mac\":\"";
+    line.clear();
+    line.extend_from_slice(BEFORE);
+    // The seal is not known yet.
+    line.resize(BEFORE.len().saturating_add(Seal::LENGTH), b'-');
+    line.push(b'"');
+    let personal = entry.personal.as_ref().map(|personal| {
+        line.extend_from_slice(b",\"personal\":");
+        let start = line.len();
+        personal.write(entry.caller, Object::begin(line));
+        Seal::of_personal(line.get(start..).unwrap_or_default())
+    });
+    line.extend_from_slice(b",\"record\":");
+    let start = line.len();
+    entry.write(place, personal.as_ref(), Object::begin(line));
+    let seal = Seal::of_record(key, line.get(start..).unwrap_or_default());
+    line.push(b'}');
+    for (place, byte) in line.iter_mut().skip(BEFORE.len()).zip(seal.as_str().bytes()) {
+        *place = byte;
+    }
+    seal
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::{Private, Salt, seal};
 
     fn key() -> NamedKey {
         NamedKey::new("k1", &[7; 32]).unwrap()
@@ -190,7 +211,8 @@ mod tests {
         Chain::new("c".repeat(32), "node".to_owned(), "r".to_owned(), "w".to_owned(), now)
     }
 
-    fn parts(line: &str) -> (String, serde_json::Value) {
+    fn parts(line: &[u8]) -> (String, serde_json::Value) {
+        let line = str::from_utf8(line).unwrap();
         let value: serde_json::Value = serde_json::from_str(line).unwrap();
         assert_eq!(value.to_string(), line, "the members are in the order of their names");
         (value["mac"].as_str().unwrap().to_owned(), value["record"].clone())
@@ -199,14 +221,14 @@ mod tests {
     #[test]
     fn each_record_names_the_seal_of_the_one_before() {
         let mut chain = chain();
-        let (mac, record) = parts(&chain.seal(&key(), Entry::default()).unwrap());
+        let (mac, record) = parts(chain.seal(&key(), &Entry::default()));
         assert_eq!(record["chain"]["prev"], "");
         assert_eq!(record["anchor"]["started"], "2027-01-15T08:00:00.123Z");
-        let (second, record) = parts(&chain.seal(&key(), Entry::default()).unwrap());
+        let (second, record) = parts(chain.seal(&key(), &Entry::default()));
         assert_eq!((&record["chain"]["prev"], &record["chain"]["seq"]), (&mac.into(), &1.into()));
         assert!(record.get("anchor").is_none());
         let checkpoint = chain.checkpoint(&key(), "id".to_owned(), true, UnixMillis::new(0)).unwrap();
-        let (_, record) = parts(&checkpoint);
+        let (_, record) = parts(checkpoint.as_bytes());
         assert_eq!((&record["chain"]["prev"], &record["chain"]["seq"]), (&second.into(), &1.into()));
         assert_eq!((&record["kind"], &record["reason"]), (&"checkpoint".into(), &"closing".into()));
         assert_eq!((chain.unchecked(), chain.wants_checkpoint()), (0, false));
@@ -219,23 +241,39 @@ mod tests {
 
     #[test]
     fn the_seal_is_over_the_record_and_the_digest_over_the_personal_part() {
-        let personal = Personal { salt: "s".into(), subject: Some("alice".into()), ..Personal::default() };
+        let salt = Salt::new(7);
+        let personal = Private {
+            approvers: Vec::new(),
+            arguments: None,
+            arguments_digest: None,
+            outcome: BTreeMap::new(),
+            salt: &salt,
+            source: Some("192.0.2.7"),
+            stated_purpose: None,
+            unverified: None,
+            uris: &[],
+        };
         let entry = Entry { personal: Some(personal), ..Entry::default() };
-        let line = chain().seal(&key(), entry).unwrap();
+        let mut chain = chain();
+        let line = str::from_utf8(chain.seal(&key(), &entry)).unwrap();
         let text = |name: &str| {
-            let value: BTreeMap<&str, &serde_json::value::RawValue> = serde_json::from_str(&line).unwrap();
+            let value: BTreeMap<&str, &serde_json::value::RawValue> = serde_json::from_str(line).unwrap();
             value[name].get().to_owned()
         };
         assert_eq!(text("mac"), format!("\"{}\"", seal::mac(&key(), text("record").as_bytes())));
-        let (_, record) = parts(&line);
+        let (_, record) = parts(line.as_bytes());
         assert_eq!(record["personal"], seal::personal_digest(text("personal").as_bytes()));
+        assert_eq!(
+            line,
+            seal::line(&seal::mac(&key(), text("record").as_bytes()), Some(&text("personal")), &text("record"))
+        );
     }
 
     #[test]
     fn heads_are_noted_once() {
         let mut chain = chain();
         let head = |seq| Head { id: "other".into(), mac: "m".into(), seq };
-        let heads = |chain: &mut Chain| parts(&chain.seal(&key(), Entry::default()).unwrap()).1["heads"].clone();
+        let heads = |chain: &mut Chain| parts(chain.seal(&key(), &Entry::default())).1["heads"].clone();
         chain.note_heads([head(3)]);
         assert_eq!(heads(&mut chain)[0]["seq"], 3);
         chain.note_heads([head(3)]);

@@ -6,11 +6,14 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use crate::limits;
+
 /// The text with U+FFFD in place of every character that is not safe to show, in at most `most_bytes` bytes.
 ///
 /// A text that is cut ends with `…[+N]`, which comes on top: N bytes of it are left out.
 pub fn clean(text: &str, most_bytes: usize) -> Cow<'_, str> {
-    if text.len() <= most_bytes && text.chars().all(is_safe) {
+    let is_plain = || text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if text.len() <= most_bytes && (is_plain() || text.chars().all(is_safe)) {
         return Cow::Borrowed(text);
     }
     let mut cleaned = Cleaned::new(most_bytes);
@@ -33,6 +36,40 @@ pub fn clean_bytes(bytes: &[u8], most_bytes: usize) -> Cow<'_, str> {
         }
     }
     Cow::Owned(cleaned.finish())
+}
+
+/// A name or a word of somebody, cut off visibly.
+pub(crate) fn text(text: &str) -> Cow<'_, str> {
+    clean(text, limits::MAX_RECORDED_TEXT_BYTES)
+}
+
+/// Who somebody is, whole: half a name could be another one's.
+pub(crate) fn identity(text: &str) -> Cow<'_, str> {
+    clean(text, limits::MAX_IDENTITY_BYTES)
+}
+
+/// As many of these clean texts as there is room for, and how many more there are.
+pub(crate) fn shortened<'a>(texts: impl Iterator<Item = Cow<'a, str>>, most: usize) -> Vec<Cow<'a, str>> {
+    let (mut first, mut room, mut left_out) = (Vec::new(), most.saturating_mul(limits::MEAN_RECORDED_BYTES), 0_usize);
+    for text in texts {
+        match room.checked_sub(written_bytes(&text)) {
+            Some(rest) if left_out == 0 && first.len() < most => {
+                room = rest;
+                first.push(text);
+            }
+            _ => left_out = left_out.saturating_add(1),
+        }
+    }
+    if left_out > 0 {
+        first.push(format!("…[+{left_out}]").into());
+    }
+    first
+}
+
+/// Bytes of a clean text as JSON, in a list.
+fn written_bytes(text: &str) -> usize {
+    let escaped = text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
+    text.len().saturating_add(escaped).saturating_add(",\"\"".len())
 }
 
 /// Whether a character shows itself and nothing else.

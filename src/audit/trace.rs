@@ -3,10 +3,10 @@
 use super::record;
 
 /// Where a request belongs in a trace. From the client: well-formed, and nothing more is known of it.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TraceContext {
-    id: Box<str>,
-    parent: Box<str>,
+    id: [u8; 32],
+    parent: [u8; 16],
     source: &'static str,
 }
 
@@ -25,12 +25,14 @@ impl TraceContext {
         let parent = hexadecimal(16).filter(is_set)?;
         hexadecimal(2)?;
         let is_whole = version != "00" || parts.next().is_none();
-        is_whole.then(|| Self { id: id.into(), parent: parent.into(), source })
+        let (id, parent) = (id.as_bytes().try_into().ok()?, parent.as_bytes().try_into().ok()?);
+        is_whole.then_some(Self { id, parent, source })
     }
 
     /// The same in a record.
     pub fn to_record(&self) -> record::Trace<'_> {
-        record::Trace { id: (&*self.id).into(), parent: (&*self.parent).into(), source: self.source.into() }
+        let digits = |digits| str::from_utf8(digits).unwrap_or_default().into();
+        record::Trace { id: digits(&self.id), parent: digits(&self.parent), source: self.source.into() }
     }
 }
 
@@ -42,6 +44,7 @@ mod tests {
     fn only_well_formed_contexts_are_recorded() {
         let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let read = TraceContext::parse(good, "header").unwrap();
+        let read = read.to_record();
         assert_eq!((&*read.id, &*read.parent), ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"));
         assert!(TraceContext::parse(&good.replacen("00", "01", 1).replace("-01", "-01-later"), "header").is_some());
         for wrong in [

@@ -4,13 +4,13 @@ use super::check::within;
 use super::document::{AnchorDocument, AuditDocument, PseudonymKeyDocument, Records, Subjects};
 use super::redaction::redaction;
 use super::{ConfigError, Endpoint, Variables, keys};
-use crate::audit::Pseudonyms;
 use crate::audit::outcome::Outcomes;
 use crate::audit::redact::Redaction;
+use crate::audit::{Pseudonyms, list};
 use crate::keys::NamedKey;
 use crate::limits;
-use crate::oauth::ResourceUri;
-use crate::policy::RuleSet;
+use crate::oauth::{ResourceUri, ScopeSet};
+use crate::policy::{Rule, RuleSet};
 use crate::units::Seconds;
 
 /// The variable that holds the key that needs no `audit.keys`.
@@ -36,12 +36,19 @@ pub struct AuditPolicy {
     pub anchor: Option<Endpoint>,
     /// Time between two checkpoints.
     pub every: Seconds,
+    /// The scopes of each rule, as a list in JSON; `None` where it asks for none.
+    required: Box<[Option<Box<str>>]>,
 }
 
 impl AuditPolicy {
     /// The key that seals.
     pub const fn key(&self) -> &NamedKey {
         &self.key
+    }
+
+    /// The scopes that a rule asks for, in alphabetical order, as a list in JSON; `None` if there are none.
+    pub fn required_scopes(&self, rule: usize) -> Option<&str> {
+        self.required.get(rule)?.as_deref()
     }
 }
 
@@ -92,7 +99,14 @@ pub(super) fn audit_policy(
         host_log,
         anchor: anchor.map(endpoint).transpose()?,
         every,
+        required: rules.rules.iter().map(|rule| required(rule, rules)).collect(),
     }))
+}
+
+fn required(rule: &Rule, rules: &RuleSet) -> Option<Box<str>> {
+    let nothing = ScopeSet::default();
+    let scopes: Vec<&str> = rules.scopes.missing(&rule.scopes, &nothing).collect();
+    (!scopes.is_empty()).then(|| list(&scopes).into())
 }
 
 fn endpoint(document: AnchorDocument) -> Result<Endpoint, ConfigError> {

@@ -9,19 +9,19 @@ use serde_json::value::RawValue;
 
 use super::approval_note::ApprovalNote;
 use super::command::Verdict;
-use super::{DecisionId, Ending};
+use super::{DecisionId, DecisionText, Ending};
 use crate::approval::Nonce;
 use crate::audit::mask::masked;
 use crate::audit::outcome::{Came, Outcome, OutcomePicker};
-use crate::audit::record::{self, Personal, Record};
-use crate::audit::{Entry, Salt, TraceContext, clean, names_of_flags};
+use crate::audit::record;
+use crate::audit::text::{identity, shortened, text};
+use crate::audit::{Entry, Portrait, Private, Salt, TraceContext, names_of_flags};
 use crate::config::{AuditPolicy, CompiledPolicy};
 use crate::http::HeaderList;
 use crate::identity::{Failure, Principal, Why};
 use crate::jwt::Claimed;
 use crate::limits;
 use crate::mcp::{Call, Method, Revision, Target};
-use crate::oauth::ScopeSet;
 use crate::policy::Denial;
 use crate::units::UnixMillis;
 
@@ -29,11 +29,12 @@ use crate::units::UnixMillis;
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) id: DecisionId,
+    id_text: DecisionText,
     salt: Salt,
     verdict: record::Verdict,
     reason: &'static str,
     http_method: Option<&'static str>,
-    request_id: Option<Box<str>>,
+    request_id: Option<Uuid>,
     trace: Option<TraceContext>,
     pub(super) request_bytes: usize,
     pub(super) caller: Option<Rc<Principal>>,
@@ -70,9 +71,10 @@ struct Asked {
 }
 
 impl Account {
-    pub(super) const fn new(id: DecisionId, salt: Salt) -> Self {
+    pub(super) fn new(id: DecisionId, salt: Salt) -> Self {
         Self {
             id,
+            id_text: id.text(),
             salt,
             verdict: record::Verdict::None,
             reason: "not_seen",
@@ -98,7 +100,7 @@ impl Account {
         self.reason = "ended_early";
         let method = headers.value(":method");
         self.http_method = METHODS.into_iter().find(|known| method == Some(known));
-        self.request_id = headers.value("x-request-id").filter(|id| is_uuid(id)).map(Into::into);
+        self.request_id = headers.value("x-request-id").and_then(Uuid::parse);
         self.trace = headers.value("traceparent").and_then(|text| TraceContext::parse(text, "header"));
     }
 
@@ -158,9 +160,9 @@ impl Account {
         let (Some(audit), Some(call)) = (&policy.audit, calls.get(index)) else { return };
         let rule = policy.rules.find_rule(tenant, &call.target);
         // What the policy does not name literally is any text that somebody has sent.
-        let written = |text: &str| match rule {
-            Some(rule) if rule.exact => clean(text, limits::MAX_RECORDED_TEXT_BYTES).into_owned(),
-            Some(_) | None => masked(text, limits::MAX_RECORDED_TEXT_BYTES),
+        let written = |name: &str| match rule {
+            Some(rule) if rule.exact => text(name).into_owned(),
+            Some(_) | None => masked(name, limits::MAX_RECORDED_TEXT_BYTES),
         };
         let (target, uris) = match &call.target {
             Target::Protocol => (None, Vec::new()),
@@ -218,7 +220,7 @@ impl Account {
     /// A number that no other request has, and that nobody can guess from the record's id.
     pub(super) fn nonce(&self) -> Nonce {
         let mut hash = hmac_sha256::Hash::new();
-        for part in ["toolgate-nonce-1", self.salt.text(), &self.id.to_string()] {
+        for part in ["toolgate-nonce-1", self.salt.text(), self.id_text.as_str()] {
             hash.update(part);
             hash.update([0]);
         }
@@ -276,30 +278,29 @@ impl Account {
     /// The record of a request that is let through and has not ended. It may be the last one: see
     /// [`record::Kind::Provisional`].
     pub(super) fn provisional(&self, started: UnixMillis, now: UnixMillis) -> Entry<'_> {
-        let record = Record { kind: record::Kind::Provisional, ..self.facts(started, now) };
-        Entry { record, personal: None }
+        Entry { kind: record::Kind::Provisional, ..self.facts(started, now) }
     }
 
-    fn facts(&self, started: UnixMillis, at: UnixMillis) -> Record<'_> {
+    fn facts(&self, started: UnixMillis, at: UnixMillis) -> Entry<'_> {
         let asked = self.asked.as_deref();
-        Record {
-            at: at.to_rfc3339().into(),
+        Entry {
+            at,
             batch: asked.and_then(|asked| asked.batch.as_ref()).map(|(size, calls)| record::Batch {
                 calls: calls.iter().map(|call| call.as_str().into()).collect(),
                 size: small(*size),
             }),
-            id: self.id.to_string().into(),
-            method: asked.and_then(|asked| asked.method).map(|method| method.name().into()),
-            reason: self.reason.into(),
-            revision: asked.map(|asked| asked.revision.name().into()),
+            id: self.id_text.as_str(),
+            method: asked.and_then(|asked| asked.method).map(Method::name),
+            reason: self.reason,
+            revision: asked.map(|asked| asked.revision.name()),
             rule: asked.and_then(|asked| asked.rule).map(small),
-            started: started.to_rfc3339().into(),
+            started,
             target: asked
                 .and_then(|asked| asked.target.as_ref())
                 .map(|(kind, name)| record::Target { kind: (*kind).into(), name: name.as_deref().map(Into::into) }),
             trace: self.trace.as_ref().map(TraceContext::to_record),
             verdict: self.verdict,
-            ..Record::default()
+            ..Entry::default()
         }
     }
 
@@ -310,40 +311,37 @@ impl Account {
         policy: &'a CompiledPolicy,
         outcome: Option<Outcome>,
     ) -> Entry<'a> {
-        let asked = self.asked.as_deref();
-        let principal = self.caller.as_deref();
+        let (asked, audit) = (self.asked.as_deref(), policy.audit.as_ref());
+        let hiding = audit.filter(|audit| audit.hides_subjects).map(|audit| &audit.pseudonyms);
         let status = self.status.or(ending.status);
-        let rule = asked.and_then(|asked| policy.rules.rules.get(asked.rule?));
-        let required =
-            rule.map(|rule| policy.rules.scopes.missing(&rule.scopes, &ScopeSet::default()).map(owned).collect());
         let (answered, fields) = outcome.map(|outcome| (outcome.status, outcome.fields)).unzip();
-        let record = Record {
+        Entry {
             approval: self.approval(policy),
-            caller: principal.map(|principal| caller(principal, policy)),
+            caller: self
+                .caller
+                .as_deref()
+                .map(|principal| principal.portrait(|| Portrait::of(principal, &policy.directory, hiding))),
             http: Some(record::Http {
-                details: some(clean(&ending.details, limits::MAX_RECORDED_TEXT_BYTES)),
+                details: Some(text(&ending.details)).filter(|details| !details.is_empty()),
                 duration_ms: ending.at.millis_since(ending.started),
                 flags: names_of_flags(ending.flags).map(Into::into).collect(),
                 method: self.http_method.map(Into::into),
                 request_bytes: u64::try_from(self.request_bytes).unwrap_or(u64::MAX),
-                request_id: self.request_id.as_deref().map(Into::into),
+                request_id: self.request_id.as_ref().map(|id| id.as_str().into()),
                 status: status.map(u32::from),
             }),
-            policy: Some(policy.digest.as_str().into()),
+            missing: &self.missing,
+            personal: Some(self.personal(ending, audit, fields.unwrap_or_default())),
+            policy: Some(&policy.digest),
+            required: asked.zip(audit).and_then(|(asked, audit)| audit.required_scopes(asked.rule?)),
             response: Some(record::Response {
                 cut_off: self.cut_off.map(Into::into),
                 hidden: small(self.hidden),
                 status: self.response_status(ending, status, answered),
             }),
-            scopes: principal.map(|principal| record::Scopes {
-                granted: texts(principal.token().scopes(), limits::MAX_RECORDED_SCOPES),
-                missing: self.missing.iter().map(|scope| scope.as_str().into()).collect(),
-                required: required.unwrap_or_default(),
-            }),
             sides: self.sides.iter().map(failed_side).collect(),
             ..self.facts(ending.started, ending.at)
-        };
-        Entry { record, personal: Some(self.personal(ending, policy, fields.unwrap_or_default())) }
+        }
     }
 
     fn response_status(
@@ -370,60 +368,27 @@ impl Account {
     fn personal<'a>(
         &'a self,
         ending: &'a Ending,
-        policy: &'a CompiledPolicy,
+        audit: Option<&AuditPolicy>,
         outcome: BTreeMap<String, Value>,
-    ) -> Personal<'a> {
+    ) -> Private<'a> {
         let asked = self.asked.as_deref();
-        let mut personal = Personal {
-            arguments: asked.map(|asked| asked.arguments.clone()).unwrap_or_default(),
-            arguments_digest: asked.and_then(|asked| asked.arguments_digest.as_deref()).map(Into::into),
+        let unverified = self.unverified.as_ref().filter(|_| self.caller.is_none());
+        Private {
+            approvers: self.approval.as_deref().map(|note| note.approvers(audit)).unwrap_or_default(),
+            arguments: asked.map(|asked| &asked.arguments),
+            arguments_digest: asked.and_then(|asked| asked.arguments_digest.as_deref()),
             outcome,
-            salt: self.salt.text().into(),
-            source: ending.source.as_deref().map(Into::into),
-            stated_purpose: asked.and_then(|asked| asked.stated_purpose.as_deref()).map(Into::into),
-            unverified: self
-                .unverified
-                .as_ref()
-                .filter(|_| self.caller.is_none())
-                .map(|claimed| unverified(claimed, policy.audit.as_ref())),
-            uris: asked.map(|asked| asked.uris.iter().map(|uri| uri.as_str().into()).collect()).unwrap_or_default(),
-            ..Personal::default()
-        };
-        if let Some(note) = self.approval.as_deref() {
-            personal.approvers = note.approvers(policy.audit.as_ref());
+            salt: &self.salt,
+            source: ending.source.as_deref(),
+            stated_purpose: asked.and_then(|asked| asked.stated_purpose.as_deref()),
+            unverified: unverified.map(|claimed| unverified_caller(claimed, audit)),
+            uris: asked.map(|asked| &*asked.uris).unwrap_or_default(),
         }
-        if let Some(principal) = self.caller.as_deref() {
-            let token = principal.token();
-            let attributes = token.attributes();
-            let one = |value: &'a Option<Box<str>>| value.as_deref().map(text);
-            personal.acr = one(&attributes.acr);
-            personal.amr = texts(attributes.amr.iter().map(AsRef::as_ref), limits::MAX_RECORDED_LIST);
-            personal.auth_time = attributes.auth_time.map(crate::units::UnixSeconds::get);
-            personal.claimed_agent = one(&attributes.agent);
-            personal.claimed_groups = texts(attributes.groups.iter().map(AsRef::as_ref), limits::MAX_RECORDED_LIST);
-            personal.claimed_roles = texts(attributes.roles.iter().map(AsRef::as_ref), limits::MAX_RECORDED_LIST);
-            personal.department = one(&attributes.department);
-            personal.purpose = one(&attributes.purpose);
-            personal.token_id = token.token_id().map(identity);
-            let actors = attributes.actors.iter().map(AsRef::as_ref);
-            match &policy.audit {
-                Some(audit) if audit.hides_subjects => {
-                    let of = |subject: &str| audit.pseudonyms.of(token.issuer(), subject.as_bytes());
-                    personal.pseudonym = Some(of(token.subject()).into());
-                    personal.actors = shortened(actors.map(|actor| of(actor).into()), limits::MAX_RECORDED_LIST);
-                }
-                Some(_) | None => {
-                    personal.subject = Some(identity(token.subject()));
-                    personal.actors = texts(actors, limits::MAX_RECORDED_LIST);
-                }
-            }
-        }
-        personal
     }
 }
 
 /// What a token that was not accepted says of itself.
-fn unverified<'a>(claimed: &Claimed, audit: Option<&AuditPolicy>) -> record::Unverified<'a> {
+fn unverified_caller<'a>(claimed: &Claimed, audit: Option<&AuditPolicy>) -> record::Unverified<'a> {
     let one = |value: &Option<Box<str>>| value.as_deref().map(|value| Cow::Owned(identity(value).into_owned()));
     let subject = match audit {
         Some(audit) if audit.hides_subjects => {
@@ -433,22 +398,6 @@ fn unverified<'a>(claimed: &Claimed, audit: Option<&AuditPolicy>) -> record::Unv
         Some(_) | None => one(&claimed.subject),
     };
     record::Unverified { client: one(&claimed.client_id), issuer: one(&claimed.issuer), subject }
-}
-
-fn caller<'a>(principal: &'a Principal, policy: &'a CompiledPolicy) -> record::Caller<'a> {
-    let token = principal.token();
-    record::Caller {
-        agent: principal.agent(&policy.directory).map(|agent| agent.name.as_str().into()),
-        client: token.client_id().map(identity),
-        credential: "jwt".into(),
-        expires_at: token.expires_at().get(),
-        issued_at: token.issued_at().get(),
-        issuer: identity(token.issuer()),
-        machine: token.attributes().is_machine,
-        roles: principal.operator_roles().iter().map(|role| role.as_str().into()).collect(),
-        sender_constraint: "none".into(),
-        tenant: principal.tenant().map(identity),
-    }
 }
 
 fn failed_side(failure: &Failure) -> record::FailedSide<'_> {
@@ -465,6 +414,9 @@ fn failed_side(failure: &Failure) -> record::FailedSide<'_> {
 
 /// The place of the call of a batch whose rule asks for most.
 fn weightiest(calls: &[Call<'_>], tenant: Option<&str>, policy: &CompiledPolicy) -> usize {
+    if calls.len() == 1 {
+        return 0;
+    }
     let weight = |call: &Call<'_>| {
         let rule = policy.rules.rules.get(policy.rules.find_rule(tenant, &call.target)?.rule)?;
         Some(rule.scopes.count())
@@ -499,55 +451,22 @@ fn summary(calls: &[Call<'_>]) -> Vec<String> {
 }
 
 /// `x-request-id` as Envoy makes it. Anything else could be anything.
-fn is_uuid(text: &str) -> bool {
-    let is_part = |part: &str, length: usize| part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let parts: Vec<&str> = text.split('-').collect();
-    parts.len() == 5 && parts.iter().zip([8, 4, 4, 4, 12]).all(|(part, length)| is_part(part, length))
-}
+#[derive(Debug)]
+struct Uuid([u8; 36]);
 
-/// Who somebody is, whole: half a name could be another one's.
-fn identity(text: &str) -> Cow<'_, str> {
-    clean(text, limits::MAX_IDENTITY_BYTES)
-}
-
-fn text(text: &str) -> Cow<'_, str> {
-    clean(text, limits::MAX_RECORDED_TEXT_BYTES)
-}
-
-fn texts<'a>(texts: impl Iterator<Item = &'a str>, most: usize) -> Vec<Cow<'a, str>> {
-    shortened(texts.map(text), most)
-}
-
-/// As many of these texts as there is room for, and how many more there are.
-fn shortened<'a>(texts: impl Iterator<Item = Cow<'a, str>>, most: usize) -> Vec<Cow<'a, str>> {
-    let (mut first, mut room, mut left_out) = (Vec::new(), most.saturating_mul(limits::MEAN_RECORDED_BYTES), 0_usize);
-    for text in texts {
-        match room.checked_sub(written_bytes(&text)) {
-            Some(rest) if left_out == 0 && first.len() < most => {
-                room = rest;
-                first.push(text);
-            }
-            _ => left_out = left_out.saturating_add(1),
-        }
+impl Uuid {
+    fn parse(text: &str) -> Option<Self> {
+        let digits: [u8; 36] = text.as_bytes().try_into().ok()?;
+        let fits = |(place, digit): (usize, &u8)| match place {
+            8 | 13 | 18 | 23 => *digit == b'-',
+            _ => digit.is_ascii_hexdigit(),
+        };
+        digits.iter().enumerate().all(fits).then_some(Self(digits))
     }
-    if left_out > 0 {
-        first.push(format!("…[+{left_out}]").into());
+
+    fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
     }
-    first
-}
-
-/// Bytes of a clean text as JSON, in a list.
-fn written_bytes(text: &str) -> usize {
-    let escaped = text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
-    text.len().saturating_add(escaped).saturating_add(",\"\"".len())
-}
-
-fn owned(text: &str) -> Cow<'static, str> {
-    text.to_owned().into()
-}
-
-fn some(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
-    Some(text).filter(|text| !text.is_empty())
 }
 
 fn small(number: usize) -> u32 {

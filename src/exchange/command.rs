@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::http::LocalReply;
+use crate::identity::IdentityHeaders;
 use crate::jwt::IssuerIndex;
 use crate::units::{Seconds, UnixSeconds};
 
@@ -111,6 +112,8 @@ impl Verdict {
 pub struct HeaderEdits {
     /// Names of which every value goes.
     pub remove: Vec<Cow<'static, [u8]>>,
+    /// Who is calling: set like the others, but told in the same words for every request with the same token.
+    pub identity: Option<IdentityHeaders>,
     /// Names and values that are set, in place of any values there.
     pub set: Vec<(&'static str, Cow<'static, str>)>,
     /// Names and values that come after any values there.
@@ -120,7 +123,14 @@ pub struct HeaderEdits {
 impl HeaderEdits {
     /// Nothing to change.
     pub fn is_empty(&self) -> bool {
-        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
+        self.remove.is_empty() && self.all_set().next().is_none() && self.add.is_empty()
+    }
+
+    /// Names and values of all headers that are set.
+    pub fn all_set(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let identity = self.identity.iter().flat_map(|headers| headers.iter());
+        let identity = identity.map(|(name, value)| (*name, value.as_str()));
+        identity.chain(self.set.iter().map(|(name, value)| (*name, &**value)))
     }
 }
 

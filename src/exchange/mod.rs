@@ -93,11 +93,34 @@ impl DecisionId {
     pub const fn new(bits: u128) -> Self {
         Self(bits)
     }
+
+    /// The id as it is written: 32 hexadecimal digits.
+    pub fn text(self) -> DecisionText {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [b'0'; 32];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0.to_be_bytes()) {
+            for (digit, half) in pair.iter_mut().zip([byte >> 4, byte & 0xf]) {
+                *digit = DIGITS.get(usize::from(half)).copied().unwrap_or_default();
+            }
+        }
+        DecisionText(text)
+    }
 }
 
 impl fmt::Display for DecisionId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:032x}", self.0)
+        formatter.write_str(self.text().as_str())
+    }
+}
+
+/// The text of a [`DecisionId`].
+#[derive(Clone, Copy, Debug)]
+pub struct DecisionText([u8; 32]);
+
+impl DecisionText {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
@@ -147,7 +170,7 @@ pub enum AnswerBody {
 
 impl Exchange {
     /// An exchange of which nothing is known yet. The salt is that of its record.
-    pub const fn new(id: DecisionId, salt: Salt) -> Self {
+    pub fn new(id: DecisionId, salt: Salt) -> Self {
         Self { account: Account::new(id, salt), phase: Phase::ExpectHeaders }
     }
 

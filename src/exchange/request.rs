@@ -207,12 +207,11 @@ fn judge(
     if approved.is_none() {
         account.note_calls(&calls, None, policy);
     }
-    let Some(set) = principal.identity_headers(&policy.directory) else {
+    let Some(identity) = principal.identity_headers(&policy.directory) else {
         return Err(answer::identity_too_long(account.id, calls.first().and_then(|call| call.id)));
     };
     let body = approval::without_own_fields(account, &calls, bytes, &principal, surroundings)?;
-    let set = set.into_iter().map(|(name, value)| (name, value.into())).collect();
-    let mut edits = HeaderEdits { set, ..HeaderEdits::default() };
+    let mut edits = HeaderEdits { identity: Some(identity), ..HeaderEdits::default() };
     edits.set.push((DECISION_HEADER, account.id.to_string().into()));
     edits.set.extend(session.iter().map(|session| (SESSION_HEADER, session.upstream_id.clone().into())));
     // What comes back may have to be read.

@@ -68,7 +68,7 @@ pub(super) fn peer() -> Peer {
 
 pub(super) fn edit_headers(map: Map, edits: &HeaderEdits) -> Result<(), HostError> {
     edits.remove.iter().try_for_each(|name| abi::remove_header(map, name))?;
-    edits.set.iter().try_for_each(|(name, value)| abi::set_header(map, name, value))?;
+    edits.all_set().try_for_each(|(name, value)| abi::set_header(map, name, value))?;
     edits.add.iter().try_for_each(|(name, value)| abi::add_header(map, name, value))
 }
 

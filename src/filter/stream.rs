@@ -379,7 +379,7 @@ impl Request {
     fn write_provisional(&self, now: UnixMillis) {
         let Some(audit) = &self.gateway.policy.audit else { return };
         if let Some(entry) = self.exchange.provisional(self.started, now) {
-            self.gateway.trail.write_provisional(audit, entry);
+            self.gateway.trail.write_provisional(audit, &entry);
         }
     }
 
@@ -391,7 +391,7 @@ impl Request {
         let now = host::now().unwrap_or_default();
         let started = if *started == UnixMillis::default() { now } else { *started };
         let ending = host::ending(started, now, !*is_answered, exchange.status());
-        gateway.trail.write(audit, exchange.conclude(&ending, &gateway.policy));
+        gateway.trail.write(audit, &exchange.conclude(&ending, &gateway.policy));
     }
 
     /// The host did not do what was asked: whatever was decided, this message goes nowhere.

@@ -94,7 +94,7 @@ impl Trail {
             }
             _ => (PolicyChange::Loaded, None, Vec::new()),
         };
-        let at = now.to_rfc3339().into();
+        let at = now.to_rfc3339().to_string().into();
         self.note(PolicyEvent { at, changes, error: None, policy: policy.digest.clone().into(), previous, what });
     }
 
@@ -102,7 +102,7 @@ impl Trail {
     pub(super) fn policy_refused(document: &[u8], error: &ConfigError, now: UnixMillis) {
         let plugin = abi::property("plugin_name").unwrap_or_default();
         let refusal = Refusal {
-            at: now.to_rfc3339(),
+            at: now.to_rfc3339().to_string(),
             policy: CompiledPolicy::digest_of(document),
             error: crate::audit::clean(&error.to_string(), limits::MAX_RECORDED_TEXT_BYTES).into_owned(),
         };
@@ -118,29 +118,26 @@ impl Trail {
     }
 
     /// Seals a record and hands it to the access loggers.
-    pub(super) fn write(&self, audit: &AuditPolicy, entry: Entry<'_>) {
-        let line = self.chain.try_borrow_mut().ok().and_then(|mut chain| chain.seal(audit.key(), entry));
-        match line {
-            Some(line) => {
-                self.hand_over(&line);
-                if audit.host_log {
-                    log_line(&line);
-                }
-            }
-            None => metrics::count("toolgate.audit.lost"),
+    pub(super) fn write(&self, audit: &AuditPolicy, entry: &Entry<'_>) {
+        let Ok(mut chain) = self.chain.try_borrow_mut() else {
+            return metrics::count("toolgate.audit.lost");
+        };
+        let line = chain.seal(audit.key(), entry);
+        self.hand_over(line);
+        if audit.host_log {
+            log_line(&String::from_utf8_lossy(line));
         }
     }
 
     /// The same for a record that another one is going to replace.
-    pub(super) fn write_provisional(&self, audit: &AuditPolicy, entry: Entry<'_>) {
-        let line = self.chain.try_borrow().ok().and_then(|chain| chain.seal_provisional(audit.key(), entry));
-        if let Some(line) = line {
-            self.hand_over(&line);
+    pub(super) fn write_provisional(&self, audit: &AuditPolicy, entry: &Entry<'_>) {
+        if let Ok(mut chain) = self.chain.try_borrow_mut() {
+            self.hand_over(chain.seal_provisional(audit.key(), entry));
         }
     }
 
-    fn hand_over(&self, line: &str) {
-        if let Err(error) = abi::set_property(PROPERTY, line.as_bytes()) {
+    fn hand_over(&self, line: &[u8]) {
+        if let Err(error) = abi::set_property(PROPERTY, line) {
             metrics::count("toolgate.audit.lost");
             if !self.has_warned.replace(true) {
                 host::log(Level::Error, &format!("toolgate: the host takes no audit record: {error}"));

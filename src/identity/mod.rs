@@ -24,7 +24,7 @@ pub use client::Client;
 pub use consent::{Consent, Definitions};
 pub use directory::Directory;
 pub use operator::{Operator, RoleMatch};
-pub use principal::Principal;
+pub use principal::{IdentityHeaders, Principal};
 pub use revocation::{FetchedList, InvalidList, RevocationFeed, RevocationList, Revoked, RevokedSubject};
 pub use side::{Failure, Side, Why};
 pub use source::{Peer, Source};

@@ -1,6 +1,10 @@
 //! The bearer of a token, held against the policy's tables.
 
+use std::cell::OnceCell;
+use std::rc::Rc;
+
 use super::{Agent, Client, Definitions, Directory, Failure, Operator, Peer, Revoked, Side, Why};
+use crate::audit::Portrait;
 use crate::http::header_value;
 use crate::jwt::VerifiedToken;
 use crate::limits;
@@ -18,7 +22,12 @@ pub struct Principal {
     person: Standing<Roles>,
     agent: Standing<usize>,
     is_client_known: Option<Result<(), Why>>,
+    headers: OnceCell<Option<IdentityHeaders>>,
+    portrait: OnceCell<Portrait>,
 }
+
+/// Names and values of the headers that tell the upstream who is calling.
+pub type IdentityHeaders = Rc<[(&'static str, String)]>;
 
 /// What a table says about the caller: nothing because there is no such table, or an entry, or why there is none.
 type Standing<T> = Option<Result<T, Why>>;
@@ -44,7 +53,9 @@ impl Principal {
         let client = registered.as_ref().and_then(|client| client.as_ref().ok().copied());
         let person = person(&token, directory, client);
         let agent = agent(&token, directory, client);
-        Self { granted, person, agent, is_client_known: registered.map(|known| known.map(|_| ())), token }
+        let is_client_known = registered.map(|known| known.map(|_| ()));
+        let (headers, portrait) = (OnceCell::new(), OnceCell::new());
+        Self { token, granted, person, agent, is_client_known, headers, portrait }
     }
 
     /// The token that proves who it is.
@@ -171,8 +182,17 @@ impl Principal {
             .filter_map(|(side, scopes)| scopes.map(|scopes| (side, scopes)))
     }
 
+    /// What records say of it, drawn the first time that a record is written.
+    pub fn portrait(&self, draw: impl FnOnce() -> Portrait) -> &Portrait {
+        self.portrait.get_or_init(draw)
+    }
+
     /// The headers that tell the upstream who is calling; `None` when one of them would be too long to be told whole.
-    pub fn identity_headers(&self, directory: &Directory) -> Option<Vec<(&'static str, String)>> {
+    pub fn identity_headers(&self, directory: &Directory) -> Option<IdentityHeaders> {
+        self.headers.get_or_init(|| self.render_headers(directory)).clone()
+    }
+
+    fn render_headers(&self, directory: &Directory) -> Option<IdentityHeaders> {
         let list = |texts: &mut dyn Iterator<Item = &str>| {
             let value = texts.map(header_value).collect::<Option<Vec<_>>>()?.join(" ");
             (value.len() <= limits::MAX_HEADER_VALUE_BYTES).then_some(value)
@@ -194,7 +214,7 @@ impl Principal {
         if !self.operator_roles().is_empty() {
             headers.push(("x-toolgate-roles", list(&mut self.operator_roles().iter().map(String::as_str))?));
         }
-        Some(headers)
+        Some(headers.into())
     }
 }
 
