@@ -57,7 +57,8 @@ size: build ## Size of the filter, and what it asks of its host
 
 bench: build python-env ## Benchmarks of the core, and CPU per request in Envoy with and without the filter
 	cargo bench $(CORE)
-	$(PY) benches/envoy.py
+	cargo build --profile cli -p toolgate-load
+	$(PY) benches/gateway $(BENCH)
 
 schema: ## Write the JSON schemas of policies and records anew
 	UPDATE_SCHEMA=1 cargo test $(CORE) --test schema
