@@ -1,6 +1,6 @@
 //! Connections that are kept from one command to the next: what a new one costs is nobody's measurement.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use bytes::Bytes;
@@ -50,7 +50,7 @@ async fn connect(port: u16) -> Result<SendRequest<Full<Bytes>>, Failure> {
 
 /// The connections that nobody uses, by port.
 #[derive(Default)]
-pub(crate) struct Pool(HashMap<u16, Vec<Connection>>);
+pub(crate) struct Pool(BTreeMap<u16, Vec<Connection>>);
 
 impl Pool {
     /// So many connections to a port.

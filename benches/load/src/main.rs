@@ -4,12 +4,13 @@
 //! a [`Command`] as JSON, and standard output has its result as a line of JSON, or `{"error": ...}`. The first line
 //! that it writes says where its own [`events::Upstream`] listens. One thread, because it shares a core with the
 //! upstream of the gateway that is measured.
+#![expect(clippy::disallowed_methods, reason = "it takes the time; nothing here decides by it")]
 
 mod connection;
 mod events;
 mod load;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -40,10 +41,10 @@ enum Command {
 #[derive(Default)]
 struct Session {
     connections: Pool,
-    bodies: HashMap<PathBuf, Bytes>,
-    tokens: HashMap<PathBuf, Rc<[String]>>,
+    bodies: BTreeMap<PathBuf, Bytes>,
+    tokens: BTreeMap<PathBuf, Rc<[String]>>,
     /// How many tokens of a file a port has seen: the next command goes on from there.
-    positions: HashMap<(u16, PathBuf), usize>,
+    positions: BTreeMap<(u16, PathBuf), usize>,
 }
 
 impl Session {
