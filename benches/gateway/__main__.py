@@ -1,23 +1,31 @@
 """What a request costs in Envoy with Toolgate, against the same Envoy without it and with Envoy's own filters.
 
-    python benches/gateway [--rounds 20] [--seconds 0.3] [--only REGEX] [--wasm NAME=FILE ...]
+    python benches/gateway [--rounds 10] [--seconds 0.3] [--runs 1] [--only REGEX] [--wasm NAME=FILE ...]
 
-docs/performance.md says how it is measured and what came of it.
+docs/performance.md says how it is measured, and what came of it. Needs Linux, `make build` and the load tool.
 """
 
 import argparse
 import json
 import re
+import resource
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent.parent.parent / "demo"))
 
-from configuration import standard_variants
-from measure import Bench, Plan, summaries
+import report
+from configuration import AGAIN, BASELINE, Variant, all_variants
+from figures import Figures
+from measure import Bench, Plan
 from stack import Document, StackError
-from work import Issuer, workloads
+from work import Issuer, Workload, known_call, workloads
+
+#: A moderate load, which leaves CPUs idle: requests per second, and connections.
+RATE = 500
+RATE_CONNECTIONS = 8
 
 
 def named_file(text: str) -> tuple[str, Path]:
@@ -29,49 +37,74 @@ def named_file(text: str) -> tuple[str, Path]:
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=0.3, help="per variant and round")
-    parser.add_argument("--warm-up", type=float, default=1.0, help="seconds per variant and workload")
-    parser.add_argument("--only", type=re.compile, default=re.compile(""), help="of the workloads, by regex")
-    parser.add_argument("--variants", type=re.compile, default=re.compile(""), help="besides those without a filter")
-    parser.add_argument("--wasm", type=named_file, action="append", default=[], metavar="NAME=FILE",
-                        help="compare builds of the module; may be given several times")
-    parser.add_argument("--json", type=Path, help="also write the results there")
+    add = parser.add_argument
+    add("--rounds", type=int, default=10, help="how often each variant has its turn")
+    add("--seconds", type=float, default=0.3, help="per variant and round")
+    add("--warm-up", type=float, default=1.0, help="seconds per variant and workload")
+    add("--runs", type=int, default=1, help="everything so often, with new processes")
+    add("--only", type=re.compile, default=re.compile(""), help="figures whose names fit")
+    add("--variants", type=re.compile, help="for every workload those whose names fit, besides those without a filter")
+    add("--wasm", type=named_file, action="append", default=[], metavar="NAME=FILE", help="compare builds of the module")
+    add("--soak-requests", type=int, default=50_000, help="while memory is looked at")
+    add("--json", type=Path, metavar="FILE", help="write the results there")
+    add("--report", type=Path, metavar="DIRECTORY", help="write performance.md, .json and .svg there")
     return parser.parse_args()
 
 
-def table(name: str, rows: dict[str, Document]) -> str:
-    """A workload's rows, for people who wait for the next."""
-    lines = [f"\n{name}"]
-    for variant, row in rows.items():
-        latency = row["latency_us"]
-        lines.append(
-            f"  {variant:30}{row['us']:9.1f} us  {row['ratio']:6.2f}  ({row['ratio_q1']:.2f} to {row['ratio_q3']:.2f})"
-            f"  p50 {latency['p50']:7.0f}  p99 {latency['p99']:7.0f}  n {row['requests']}"
-            + (f"  {row['reconnects']} reconnects" if row["reconnects"] else "")
-        )
-    return "\n".join(lines)
+def measure(options: argparse.Namespace, directory: Path, issuer: Issuer) -> Document:
+    """One run of everything that is asked for."""
+    everything = all_variants(dict(options.wasm), directory)
+    plan = Plan(options.rounds, options.seconds, options.warm_up)
+
+    def chosen(every_variant: bool) -> list[Variant]:
+        if options.variants:
+            return [one for one in everything if one.name in (BASELINE, AGAIN) or options.variants.search(one.name)]
+        return [one for one in everything if every_variant or one.is_main]
+
+    # Longer slices at a fixed rate, as there are fewer requests in them.
+    slow = Plan(-(-plan.rounds // 2), plan.seconds * 4, plan.warm_up)
+    at_rate = replace(known_call(), name=f"{RATE} requests per second", every_variant=False)
+    jobs: list[tuple[Workload, Plan, Document]] = [
+        *((workload, plan, {}) for workload in workloads()),
+        (at_rate, slow, {"rate": RATE, "connections": RATE_CONNECTIONS}),
+    ]
+    run: Document = {"requests": {}}
+    if jobs := [job for job in jobs if options.only.search(job[0].name)]:
+        with Bench(directory, everything, issuer) as bench:
+            for workload, how_much, how in jobs:
+                rows = bench.measure(chosen(workload.every_variant), workload, how_much, **how)
+                run["requests"][workload.name] = rows
+                print(report.text(workload.name, rows), flush=True)
+
+    figures = Figures(directory, chosen(every_variant=False), issuer)
+    others = {
+        "start": figures.start,
+        "memory": lambda: figures.memory(options.soak_requests),
+        "event streams": figures.streams,
+    }
+    for name, figure in others.items():
+        if options.only.search(name):
+            run[name] = figure()
+            print(f"\n{name}\n{json.dumps(run[name], indent=2)}", flush=True)
+    return run
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures, prints and writes."""
     options = arguments()
-    plan = Plan(options.rounds, options.seconds, options.warm_up)
-    results = {}
+    # Two for each event stream.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary)
-        variants = [
-            variant
-            for variant in standard_variants(dict(options.wasm), directory)
-            if variant.name.startswith("no filter") or options.variants.search(variant.name)
-        ]
-        with Bench(directory, variants, Issuer(directory)) as bench:
-            for workload in workloads():
-                if options.only.search(workload.name):
-                    results[workload.name] = summaries(bench.measure(workload, plan))
-                    print(table(workload.name, results[workload.name]), flush=True)
+        issuer = Issuer(directory)
+        runs = [measure(options, directory, issuer) for _ in range(options.runs)]
+    method = {name: getattr(options, name) for name in ("rounds", "seconds", "warm_up", "soak_requests")}
+    document = report.document(runs, method)
     if options.json:
-        options.json.write_text(json.dumps({"results": results}, indent=2) + "\n")
+        options.json.write_text(report.json_text(document))
+    if options.report:
+        report.write(options.report, document)
 
 
 if __name__ == "__main__":

@@ -38,8 +38,13 @@ class Variant:
     judges: bool = True
     records: bool = False
 
+    @property
+    def is_main(self) -> bool:
+        """Whether it does the whole work, or nothing."""
+        return self.records or self.name in (BASELINE, AGAIN, NATIVE)
 
-def standard_variants(wasm: dict[str, Path], directory: Path) -> list[Variant]:
+
+def all_variants(wasm: dict[str, Path], directory: Path) -> list[Variant]:
     """All of them; several builds of the module, each by its name, in place of the one."""
     floor = directory / "empty.wasm"
     floor.write_bytes(EMPTY_MODULE)

@@ -3,18 +3,19 @@
 import json
 import os
 import random
+import re
 import socket
 import statistics
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import stack
-from stack import LOOPBACK, ROOT, Address, Document, Stack
+from stack import LOOPBACK, ROOT, Document, Stack
 
 import configuration
 from configuration import AGAIN, BASELINE, Variant
@@ -113,45 +114,51 @@ class Plan:
 class Bench:
     """Both Envoys, with all variants in one of them, and the load tool."""
 
-    def __init__(self, directory: Path, variants: list[Variant], issuer: Issuer) -> None:
-        self.directory, self.variants, self.issuer = directory, variants, issuer
+    def __init__(self, directory: Path, variants: list[Variant], issuer: Issuer, *, events: bool = False) -> None:
+        """With `events`, the upstream is the load tool, which answers with streams."""
+        self.directory, self.variants, self.issuer, self.events = directory, variants, issuer, events
         self.envoys = Stack(directory)
 
     def __enter__(self) -> "Bench":
-        try:
+        with ExitStack() as started:
+            started.enter_context(self.envoys)
+            self.load = started.enter_context(LoadTool())
             self.start()
-        except BaseException:
-            self.envoys.close()
-            raise
+            self.started = started.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.load.__exit__(kind, error, trace)
-        self.envoys.close()
+        self.started.close()
 
     def start(self) -> None:
-        """Starts everything, and waits for it."""
+        """Starts the Envoys, and waits for them."""
         *ports, admin, upstream, upstream_admin = free_ports(len(self.variants) + 3)
         self.ports = dict(zip((variant.name for variant in self.variants), ports, strict=True))
-        gateway = configuration.gateway(self.variants, self.ports, admin, upstream, self.issuer, self.directory)
         with pinned(last=True):
-            self.start_envoy("upstream", configuration.upstream(upstream, upstream_admin))
+            self.start_envoy("upstream", configuration.upstream(upstream, upstream_admin), upstream_admin)
+        upstream = self.load.events_port if self.events else upstream
+        config = configuration.gateway(self.variants, self.ports, admin, upstream, self.issuer, self.directory)
         with pinned(last=False):
-            self.gateway = self.start_envoy("gateway", gateway)
-        addresses = [f"http://{LOOPBACK}:{port}/ready" for port in (admin, upstream_admin)]
-        self.envoys.wait_until(
-            "both are ready", lambda: all(stack.http_status(address) == 200 for address in addresses)
-        )
-        self.load = LoadTool()
+            self.gateway = self.start_envoy("gateway", config, admin)
+        #: Milliseconds of CPU that the gateway's main thread has spent on its start.
+        self.start_ms = int(Path(f"/proc/{self.gateway}/schedstat").read_text().split()[0]) / 1e6
 
-    def start_envoy(self, name: str, config: Document) -> int:
-        """Starts an Envoy with one worker; its process."""
+    def start_envoy(self, name: str, config: Document, admin: int) -> int:
+        """Starts an Envoy with one worker, and waits for it; its process."""
         path = self.directory / f"{name}.yaml"
         path.write_text(stack.dump_document(config))
         self.envoys.start(name, stack.envoy_command(path, workers=1), {stack.AUDIT_KEY: stack.new_key()})
+        self.envoys.wait_until(
+            f"the {name} is ready", lambda: stack.http_status(f"http://{LOOPBACK}:{admin}/ready") == 200
+        )
         return self.envoys.children[-1].process.pid
+
+    def resident_kb(self) -> int:
+        """The gateway's resident memory."""
+        (size,) = re.findall(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.gateway}/status").read_text())
+        return int(size)
 
     def send(self, variant: Variant, workload: Workload, seconds: float, most: int, **options: Any) -> Document:
         """Sends for so long; whether every answer is as it must be, is checked."""
@@ -168,18 +175,19 @@ class Bench:
             raise stack.StackError(f"{variant.name}, {workload.name}: {outcome['statuses']} in place of {expected}")
         return outcome
 
-    def measure(self, workload: Workload, plan: Plan, **options: Any) -> dict[str, "Row"]:
-        """Every variant in random order, round after round."""
+    def measure(self, variants: list[Variant], workload: Workload, plan: Plan, **options: Any) -> dict[str, Document]:
+        """Each variant in random order, round after round."""
         most = int(MOST_NEW_TOKENS * (plan.warm_up + plan.rounds * plan.seconds))
-        rows = {variant.name: Row() for variant in self.variants}
-        for variant in self.variants:
+        rows = {variant.name: Row() for variant in variants}
+        for variant in variants:
             self.send(variant, workload, plan.warm_up, most, **options)
         for _ in range(plan.rounds):
-            for variant in random.sample(self.variants, len(self.variants)):
+            for variant in random.sample(variants, len(variants)):
                 before = cpu_ns(self.gateway)
                 outcome = self.send(variant, workload, plan.seconds, most, **options)
                 rows[variant.name].note(cpu_ns(self.gateway) - before, outcome)
-        return rows
+        baselines = [rows[name] for name in (BASELINE, AGAIN)]
+        return {name: row.summary(baselines) for name, row in rows.items()}
 
 
 class Row:
@@ -199,13 +207,13 @@ class Row:
         bases = [statistics.fmean(costs) for costs in zip(*(row.costs for row in baselines), strict=True)]
         ratios = [cost / base for cost, base in zip(self.costs, bases, strict=True)]
         low, middle, high = quartiles(ratios)
-        median: Callable[[str], float] = lambda name: statistics.median(o["latency_us"][name] for o in self.outcomes)
+        latencies = [outcome["latency_us"] for outcome in self.outcomes]
         return {
             "us": statistics.median(self.costs),
             **{"ratio": middle, "ratio_q1": low, "ratio_q3": high},
             "requests": sum(outcome["requests"] for outcome in self.outcomes),
             "reconnects": sum(outcome["reconnects"] for outcome in self.outcomes),
-            "latency_us": {name: median(name) for name in ("p50", "p90", "p99")},
+            "latency_us": {name: statistics.median(one[name] for one in latencies) for name in latencies[0]},
         }
 
 
@@ -213,8 +221,3 @@ def quartiles(values: list[float]) -> list[float]:
     """The three of them; of one value, that."""
     return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
 
-
-def summaries(rows: dict[str, Row]) -> dict[str, Document]:
-    """All variants, compared with the Envoy that has no filter."""
-    baselines = [rows[name] for name in (BASELINE, AGAIN)]
-    return {name: row.summary(baselines) for name, row in rows.items()}

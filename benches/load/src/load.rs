@@ -1,6 +1,6 @@
 //! Requests one after the other.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -27,6 +27,8 @@ pub(crate) struct Load {
     port: u16,
     connections: usize,
     seconds: f64,
+    /// No more than these.
+    requests: Option<u64>,
     /// Requests per second. Without it, each connection sends the next request once it has the whole answer.
     rate: Option<f64>,
     #[serde(default = "post")]
@@ -82,7 +84,7 @@ pub(crate) fn histogram() -> Result<Histogram<u64>, Failure> {
 
 /// When requests are to be sent.
 enum Pace {
-    Closed { until: Instant },
+    Closed { until: Instant, left: Cell<u64> },
     Open(Mutex<UnboundedReceiver<Instant>>),
 }
 
@@ -90,7 +92,10 @@ impl Pace {
     /// Waits for the time of the next request; none once time is up.
     async fn next(&self) -> Option<Instant> {
         match self {
-            Self::Closed { until } => Some(Instant::now()).filter(|now| now < until),
+            Self::Closed { until, left } => {
+                left.set(left.get().checked_sub(1)?);
+                Some(Instant::now()).filter(|now| now < until)
+            }
             Self::Open(ticks) => ticks.lock().await.recv().await,
         }
     }
@@ -143,7 +148,10 @@ impl Load {
         let body = self.body.as_deref().map(|path| session.body(path)).transpose()?.unwrap_or_default();
         let (start, duration) = (Instant::now(), Duration::from_secs_f64(self.seconds));
         let pace = match self.rate {
-            None => Pace::Closed { until: start.checked_add(duration).ok_or("too long")? },
+            None => Pace::Closed {
+                until: start.checked_add(duration).ok_or("too long")?,
+                left: Cell::new(self.requests.unwrap_or(u64::MAX)),
+            },
             Some(rate) => Pace::open(rate, duration),
         };
         let run = Rc::new(Run { method, uri, headers, body, tokens, pace, tally: RefCell::new(tally) });
