@@ -2,6 +2,7 @@
 
 import os
 import statistics
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,13 +50,13 @@ class Figures:
 
     def memory(self, requests: int) -> Document:
         """Resident megabytes before and after each tenth of so many requests, with thousands of tokens in turn."""
-        workload = replace(known_call(), tokens=lambda issuer, most: issuer.new("RS256", most))
+        workload = replace(known_call(), tokens=lambda issuer, most: issuer.new("RS256", min(most, more_than_any_cache())))
         figures = {}
         for variant in self.variants:
             with self.bench(variant) as bench:
                 resident = [bench.resident_kb()]
                 for _ in range(SOAK_STEPS):
-                    bench.send(variant, workload, 3600, more_than_any_cache(), requests=requests // SOAK_STEPS)
+                    bench.send(variant, workload, 3600, requests, requests=requests // SOAK_STEPS)
                     resident.append(bench.resident_kb())
                     # A million records would fill the disk.
                     if variant.records:
@@ -78,9 +79,10 @@ class Figures:
         with self.bench(variant, events=True) as bench:
 
             def listen(streams: int, seconds: float) -> tuple[int, Document]:
-                """Memory once all of them are open, and what their events were like."""
+                """Memory while all of them are open, and what their events were like."""
                 command = {"port": bench.ports[variant.name], "path": PATH, "headers": headers}
                 bench.load.ask(do="streams", **command, streams=streams, seconds=seconds)
+                time.sleep(seconds / 2)
                 return bench.resident_kb(), bench.load.heard()
 
             before, _ = listen(10, 1)

@@ -88,7 +88,8 @@ def write(directory: Path, contents: Document) -> None:
         )
     (directory / "performance.md").write_text(page)
     (directory / "performance.json").write_text(json_text(contents))
-    (directory / "performance.svg").write_text(picture(contents["medians"]["requests"]))
+    if requests := contents["medians"]["requests"]:
+        (directory / "performance.svg").write_text(picture(requests))
 
 
 def tables(contents: Document) -> dict[str, str]:
