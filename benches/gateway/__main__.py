@@ -44,7 +44,7 @@ def arguments() -> argparse.Namespace:
     add("--runs", type=int, default=1, help="everything so often, with new processes")
     add("--only", type=re.compile, default=re.compile(""), help="figures whose names fit")
     add("--variants", type=re.compile, help="for every workload those whose names fit, besides those without a filter")
-    add("--wasm", type=named_file, action="append", default=[], metavar="NAME=FILE", help="compare builds of the module")
+    add("--wasm", type=named_file, action="append", default=[], metavar="NAME=FILE", help="compare these builds")
     add("--soak-requests", type=int, default=50_000, help="while memory is looked at")
     add("--json", type=Path, metavar="FILE", help="write the results there")
     add("--report", type=Path, metavar="DIRECTORY", help="write performance.md, .json and .svg there")

@@ -9,8 +9,7 @@ from typing import Any
 import stack
 from stack import LOOPBACK, Address, Document, Ports, named
 
-import work
-from work import ANSWERS, ISSUER, PATH, RESOURCE, SCOPE, Issuer
+from work import ANSWERS, ISSUER, LIFETIME, PATH, RESOURCE, SCOPE, Issuer
 
 FILTERS = "type.googleapis.com/envoy.extensions.filters"
 #: What a connection may buffer, in bytes: more than the largest body, or large ones would be slow in every variant.
@@ -87,7 +86,7 @@ def policy(issuer: Issuer) -> Document:
     document["resource"]["uri"] = RESOURCE
     document["authentication"]["jwt"][0] |= {
         **{"issuer": ISSUER, "jwks": {"inline": issuer.key_set()}, "algorithms": list(issuer.keys)},
-        "max_lifetime": f"{work.LIFETIME // 3600}h",
+        "max_lifetime": f"{LIFETIME // 3600}h",
     }
     return document
 

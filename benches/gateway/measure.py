@@ -220,4 +220,3 @@ class Row:
 def quartiles(values: list[float]) -> list[float]:
     """The three of them; of one value, that."""
     return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
-

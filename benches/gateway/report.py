@@ -236,8 +236,9 @@ def picture(requests: Document) -> str:
     height = TOP + step * len(rows) + 8
     parts = [label(8, 18, "CPU per request, as a multiple of Envoy without a filter (quartiles of the rounds)")]
     for place, (variant, colour) in enumerate(COLOURS.items()):
-        at = LEFT + 110 * place
-        parts += [f'<rect x="{at}" y="26" width="{BAR}" height="{BAR}" fill="{colour}"/>', label(at + 16, 36, variant)]
+        key = LEFT + 110 * place
+        parts.append(f'<rect x="{key}" y="26" width="{BAR}" height="{BAR}" fill="{colour}"/>')
+        parts.append(label(key + 16, 36, variant))
     for octave in range(octaves + 1):
         at = x(2.0**octave)
         parts.append(f'<path d="M{at:.1f} {TOP - 2}V{height - 6}" stroke="#d0d7de"/>')

@@ -69,8 +69,12 @@ class Issuer:
         """One token, which every cache has after the first request."""
         return self.file(f"known {algorithm}", lambda: [self.token(algorithm)])
 
-    def new(self, algorithm: str, count: int) -> Path:
-        """So many tokens. Those of a file are sent in turn: one more than a cache holds, and it never has the next."""
+    def new(self, algorithm: str, most: int) -> Path:
+        """Tokens for so many requests at most, of which no cache has the next.
+
+        Those of a file are sent in turn, so more than a cache holds are as good as any number.
+        """
+        count = min(most, more_than_any_cache())
         return self.file(f"new {algorithm} {count}", lambda: [self.token(algorithm) for _ in range(count)])
 
     def forged(self) -> Path:
@@ -180,10 +184,10 @@ def workloads() -> list[Workload]:
     call, tools = call_body(346), json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).encode()
 
     def known(algorithm: str = "RS256") -> Callable[[Issuer, int], Path]:
-        return lambda issuer, count: issuer.known(algorithm)
+        return lambda issuer, most: issuer.known(algorithm)
 
     def new(algorithm: str) -> Callable[[Issuer, int], Path]:
-        return lambda issuer, count: issuer.new(algorithm, min(count, more_than_any_cache()))
+        return lambda issuer, most: issuer.new(algorithm, most)
 
     return [
         known_call(),
@@ -197,6 +201,6 @@ def workloads() -> list[Workload]:
         Workload("list of 100 tools, SSE", tools, known(), "list in an event"),
         Workload("1 MB of events of 4 KB", tools, known(), "events"),
         Workload("denied: no token", call, None, denied=401),
-        Workload("denied: bad signature", call, lambda issuer, count: issuer.forged(), denied=401),
-        Workload("denied: scope missing", call, lambda issuer, count: issuer.insufficient(), denied=403),
+        Workload("denied: bad signature", call, lambda issuer, most: issuer.forged(), denied=401),
+        Workload("denied: scope missing", call, lambda issuer, most: issuer.insufficient(), denied=403),
     ]
