@@ -7,12 +7,14 @@ WASM := target/wasm32-wasip1/release/toolgate.wasm
 PY := target/venv/bin/python
 # The core needs no host: everything but the filter itself is built and tested without it.
 CORE := --no-default-features --features schema
+# Criterion's own times, which are meant for finer differences, would take half an hour.
+BRIEF := --warm-up-time 0.3 --measurement-time 1
 # Names the compiler and the linker for the wasm targets, where rustup's own cannot build for them.
 WITH_WASM := . target/wasm-toolchain.env &&
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run cli approvals test lint unit wasm-test e2e service-test bench size schema deny clean prerequisites wasm-toolchain python-env node-env
+.PHONY: help build run cli approvals test lint unit wasm-test e2e service-test load bench size schema deny clean prerequisites wasm-toolchain python-env node-env
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +30,10 @@ cli: prerequisites ## Build the command line: target/cli/toolgate
 
 approvals: prerequisites ## Build the approval service: target/cli/toolgate-approvals
 	cargo build --profile cli -p toolgate-approvals
+
+# Sends the requests of the benchmark: target/cli/toolgate-load
+load: prerequisites
+	cargo build --profile cli -p toolgate-load
 
 test: lint unit wasm-test size service-test e2e ## Everything below down to `e2e`, and the size check
 
@@ -45,7 +51,7 @@ wasm-test: wasm-toolchain ## Tests of the core as wasm, in Node
 	    CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER="$$runner" \
 	    cargo test --target wasm32-unknown-unknown --no-default-features --test core_wasm
 
-e2e: build cli approvals python-env node-env ## Tests on a real Envoy; PYTEST='-k name' for some of them
+e2e: build cli approvals load python-env node-env ## Tests on a real Envoy; PYTEST='-k name' for some of them
 	$(PY) -m pytest tests/envoy $(PYTEST)
 
 service-test: approvals python-env node-env ## Tests of the approval service as a process, and of its page in Chromium
@@ -55,9 +61,13 @@ service-test: approvals python-env node-env ## Tests of the approval service as 
 size: build ## Size of the filter, and what it asks of its host
 	node scripts/check-module.mjs $(WASM)
 
-bench: build python-env ## Benchmarks of the core, and CPU per request in Envoy with and without the filter
-	cargo bench $(CORE)
-	$(PY) benches/envoy.py
+bench: build load python-env ## What it costs: the core, natively and as wasm, and requests in Envoy; BENCH='--rounds 30' and others
+	cargo bench $(CORE) -- $(BRIEF)
+	# Not beside the filter: cargo would take the core alone for it, which has the same name.
+	$(WITH_WASM) CARGO_TARGET_DIR=target/wasm-bench CRITERION_HOME=target/wasm-bench/criterion \
+	    CARGO_TARGET_WASM32_WASIP1_RUNNER="node --no-warnings scripts/run-wasi.mjs" \
+	    cargo bench --target wasm32-wasip1 $(CORE) -- $(BRIEF)
+	$(PY) benches/gateway --report target/bench $(BENCH)
 
 schema: ## Write the JSON schemas of policies and records anew
 	UPDATE_SCHEMA=1 cargo test $(CORE) --test schema

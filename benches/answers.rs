@@ -1,4 +1,4 @@
-//! What it costs to read what the upstream sends, natively. `benches/envoy.py` measures the whole in Envoy.
+//! What it costs to read what the upstream sends, natively and as wasm. `benches/gateway` measures the whole in Envoy.
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 #![expect(clippy::arithmetic_side_effects, reason = "the numbers are in the benchmark")]
 

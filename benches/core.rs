@@ -1,4 +1,4 @@
-//! What the parts of a decision cost, natively. `benches/envoy.py` measures the whole in Envoy.
+//! What the parts of a decision cost, natively and as wasm. `benches/gateway` measures the whole in Envoy.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
