@@ -563,14 +563,14 @@ fn forwarded(gateway: &mut Gateway, request: &Request) -> HeaderEdits {
 fn the_upstream_learns_who_calls_and_never_sees_the_token() {
     let edits = forwarded(&mut gateway(), &allowed());
     assert_eq!(
-        edits.set,
+        edits.all_set().collect::<Vec<_>>(),
         [
-            ("x-toolgate-issuer", "https://issuer.test".into()),
-            ("x-toolgate-subject", "user-7".into()),
-            ("x-toolgate-client", "client-1".into()),
-            ("x-toolgate-scopes", "read".into()),
-            ("x-toolgate-decision", DECISION.into()),
-            ("accept-encoding", "identity".into()),
+            ("x-toolgate-issuer", "https://issuer.test"),
+            ("x-toolgate-subject", "user-7"),
+            ("x-toolgate-client", "client-1"),
+            ("x-toolgate-scopes", "read"),
+            ("x-toolgate-decision", DECISION),
+            ("accept-encoding", "identity"),
         ]
     );
     assert!(edits.remove.iter().any(|removed| **removed == *b"authorization"));
@@ -598,7 +598,7 @@ fn a_client_cannot_speak_for_the_gateway() {
 fn identities_are_escaped_and_never_cut_short() {
     let send = |claims: Value| gateway().send(&allowed().bearer(&token_with(claims.as_object().unwrap())));
     let edits = send(json!({"scope": "read", "sub": "Zoë 100%"})).result.unwrap();
-    assert!(edits.set.contains(&("x-toolgate-subject", "Zo%C3%AB%20100%25".into())), "{edits:?}");
+    assert!(edits.all_set().any(|set| set == ("x-toolgate-subject", "Zo%C3%AB%20100%25")), "{edits:?}");
 
     let long = "é".repeat(1000);
     let many = format!("read {}", (0..1000).map(|number| format!("s{number:04}")).collect::<Vec<_>>().join(" "));

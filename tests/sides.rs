@@ -388,10 +388,9 @@ fn the_upstream_learns_tenant_agent_and_roles() {
     let told = |changes: Value| {
         let edits = gateway().send(&calling("read", &changes)).result.unwrap();
         edits
-            .set
-            .into_iter()
+            .all_set()
             .filter(|(name, _)| ["tenant", "agent", "roles"].iter().any(|end| name.ends_with(end)))
-            .map(|(name, value)| (name, value.into_owned()))
+            .map(|(name, value)| (name, value.to_owned()))
             .collect()
     };
     let all: Vec<(&str, String)> = told(json!({"tenant_id": "acme é", "roles": ["readers", "writers"]}));
