@@ -59,7 +59,8 @@ impl ToolRedaction {
         Some(Self { pointers: PointerSet::new(pointers)?, treatments })
     }
 
-    /// What a record shows of `arguments`, by JSON Pointer; arguments that are not JSON have nothing to show.
+    /// What a record shows of `arguments`, by JSON Pointer; arguments that are not JSON have nothing to show. They are walked
+    /// through once, and only what is shown takes memory.
     ///
     /// Integers below 2^53 stay numbers, other numbers become strings as they were sent; `null` is left out. What does
     /// not fit is counted in a member `…`. Names that the policy does not spell out are masked and cut like values. The
@@ -84,6 +85,13 @@ impl ToolRedaction {
             view.shown.insert(LEFT_OUT.to_owned(), view.left_out.into());
         }
         view.shown
+    }
+
+    /// Which of the `open` pointers go on below a value that is `depth` steps down, and how it is treated where those above
+    /// say `treatment`.
+    fn at(&self, open: Some32, depth: usize, treatment: Treatment) -> (Some32, Treatment) {
+        let ended = self.pointers.ended(open, depth);
+        (open & !ended, self.first(ended).unwrap_or(treatment))
     }
 
     /// The treatment by the most specific of these pointers.
@@ -117,9 +125,7 @@ impl View<'_> {
         depth: usize,
         treatment: Treatment,
     ) -> Result<(), Unreadable> {
-        let ended = self.rules.pointers.ended(open, depth);
-        let treatment = self.rules.first(ended).unwrap_or(treatment);
-        let open = open & !ended;
+        let (open, treatment) = self.rules.at(open, depth, treatment);
         if open == 0 && treatment == Treatment::Drop {
             return walker.skip().map(drop);
         }
@@ -127,8 +133,12 @@ impl View<'_> {
             return Err(Unreadable::Defect(json::Defect::TooDeep));
         }
         let below = |view: &mut Self, walker: &mut Walker<'_>, step: Step<'_>| {
-            let end = view.place.len();
             let open = view.rules.pointers.follow(open, depth, step);
+            // What is dropped needs no place. Nearly everything is.
+            if view.rules.at(open, depth.saturating_add(1), treatment) == (0, Treatment::Drop) {
+                return walker.skip().map(drop);
+            }
+            let end = view.place.len();
             view.enter(step, view.rules.pointers.is_spelt(open, depth));
             let read = view.value(walker, open, depth.saturating_add(1), treatment);
             view.place.truncate(end);

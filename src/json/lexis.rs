@@ -14,15 +14,26 @@ pub(crate) struct Quoted {
 }
 
 /// The string that `bytes` begin with. They are part of a text in UTF-8.
+#[inline]
 pub(crate) fn quoted(bytes: &[u8]) -> Option<Quoted> {
-    let mut rest = bytes.strip_prefix(b"\"")?;
-    let (mut has_escapes, mut has_lone_surrogate) = (false, false);
+    let rest = bytes.strip_prefix(b"\"")?;
+    let length = plain(rest);
+    match rest.get(length) {
+        // With both quotes. No slice is longer than half of what there are numbers for.
+        Some(b'"') => Some(Quoted { length: length.wrapping_add(2), has_escapes: false, has_lone_surrogate: false }),
+        _ => escaped(bytes, rest.get(length..)?),
+    }
+}
+
+/// The same for a string with escapes, of which `rest` is not read yet.
+#[inline(never)]
+fn escaped(bytes: &[u8], mut rest: &[u8]) -> Option<Quoted> {
+    let mut has_lone_surrogate = false;
     loop {
-        rest = rest.get(plain(rest)..)?;
         match rest {
             [b'"', after @ ..] => {
                 let length = bytes.len().saturating_sub(after.len());
-                return Some(Quoted { length, has_escapes, has_lone_surrogate });
+                return Some(Quoted { length, has_escapes: true, has_lone_surrogate });
             }
             [b'\\', b'u', after @ ..] => {
                 let (is_lone, after) = unit(after)?;
@@ -32,23 +43,24 @@ pub(crate) fn quoted(bytes: &[u8]) -> Option<Quoted> {
             [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', after @ ..] => rest = after,
             _ => return None,
         }
-        has_escapes = true;
+        rest = rest.get(plain(rest)..)?;
     }
 }
 
 /// How many bytes come before a quote, a backslash or a control character.
+#[inline]
 fn plain(bytes: &[u8]) -> usize {
     let (words, rest) = bytes.as_chunks();
-    for (index, word) in words.iter().enumerate() {
+    let mut count = 0_usize;
+    for word in words {
         let marks = marks(u64::from_le_bytes(*word));
         if marks != 0 {
-            // One of the eight bytes, so there is no overflow.
-            return index.saturating_mul(8).saturating_add((marks.trailing_zeros() / 8) as usize);
+            return count.wrapping_add((marks.trailing_zeros() / 8) as usize);
         }
+        count = count.wrapping_add(word.len());
     }
     let is_end = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..b' ');
-    let start = bytes.len().saturating_sub(rest.len());
-    start.saturating_add(rest.iter().position(is_end).unwrap_or(rest.len()))
+    count.wrapping_add(rest.iter().position(is_end).unwrap_or(rest.len()))
 }
 
 /// The highest bit of the first of eight bytes that ends a run of plain ones; those of bytes after it say nothing.
@@ -105,32 +117,42 @@ impl Numeral {
 }
 
 /// The number that `bytes` begin with.
+#[inline]
 pub(crate) fn numeral(bytes: &[u8]) -> Option<Numeral> {
-    let mut rest = bytes.strip_prefix(b"-").unwrap_or(bytes);
-    rest = match rest {
-        [b'0', b'0'..=b'9', ..] => return None,
-        [b'0', after @ ..] => after,
-        _ => digits(rest)?,
-    };
-    if let [b'.', after @ ..] = rest {
-        rest = digits(after)?;
+    let whole = usize::from(bytes.first() == Some(&b'-'));
+    let mut end = digits(bytes, whole)?;
+    if bytes.get(whole) == Some(&b'0') && end > whole.wrapping_add(1) {
+        return None;
     }
-    let has_exponent = matches!(rest, [b'e' | b'E', ..]);
-    if let [b'e' | b'E', b'+' | b'-', after @ ..] | [b'e' | b'E', after @ ..] = rest {
-        rest = digits(after)?;
+    if bytes.get(end) == Some(&b'.') {
+        end = digits(bytes, end.wrapping_add(1))?;
     }
-    Some(Numeral { length: bytes.len().saturating_sub(rest.len()), has_exponent })
+    let has_exponent = matches!(bytes.get(end), Some(b'e' | b'E'));
+    if has_exponent {
+        let power = end.wrapping_add(1);
+        let is_signed = matches!(bytes.get(power), Some(b'+' | b'-'));
+        end = digits(bytes, power.wrapping_add(usize::from(is_signed)))?;
+    }
+    Some(Numeral { length: end, has_exponent })
 }
 
-/// What comes after one or more digits.
-fn digits(bytes: &[u8]) -> Option<&[u8]> {
-    let count = bytes.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(bytes.len());
-    bytes.get(count..).filter(|_| count > 0)
+/// Where one or more digits end, which begin at `start`.
+#[inline]
+fn digits(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut end = start;
+    while bytes.get(end).is_some_and(u8::is_ascii_digit) {
+        end = end.wrapping_add(1);
+    }
+    (end > start).then_some(end)
 }
 
 /// The length of `true`, `false` or `null`, with which `bytes` begin.
 pub(crate) fn literal(bytes: &[u8]) -> Option<usize> {
-    [&b"true"[..], b"false", b"null"].into_iter().find(|word| bytes.starts_with(word)).map(<[u8]>::len)
+    match bytes {
+        [b't', b'r', b'u', b'e', ..] | [b'n', b'u', b'l', b'l', ..] => Some(4),
+        [b'f', b'a', b'l', b's', b'e', ..] => Some(5),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
