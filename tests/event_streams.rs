@@ -340,9 +340,8 @@ proptest! {
 
 #[test]
 fn what_goes_out_as_it_came_in_is_not_copied() {
-    let is_copied = |chunk: &str| {
-        matches!(EventStream::default().feed(chunk.as_bytes(), &mut edit).unwrap(), Cow::Owned(_))
-    };
+    let is_copied =
+        |chunk: &str| matches!(EventStream::default().feed(chunk.as_bytes(), &mut edit).unwrap(), Cow::Owned(_));
     assert!(!is_copied("id: 1\ndata: a\n\n: c\r\n\rdata: b\rdata: c\r\r"));
     assert!(!is_copied("data: a\n\ndata: b"));
     assert!(!is_copied(": c\n\ndata: drop\n\n"));

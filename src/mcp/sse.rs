@@ -189,12 +189,7 @@ impl EventStream {
     }
 
     /// The last line of `event` is complete, with its end as far as it has come.
-    fn end_line(
-        &mut self,
-        event: &[u8],
-        edit: &mut dyn FnMut(&[u8]) -> Edit,
-        out: &mut Output<'_>,
-    ) -> LineEnd {
+    fn end_line(&mut self, event: &[u8], edit: &mut dyn FnMut(&[u8]) -> Edit, out: &mut Output<'_>) -> LineEnd {
         let first = event.get(self.line);
         let is_blank = matches!(first, Some(b'\n' | b'\r'));
         self.is_dropped = false;
@@ -334,8 +329,7 @@ impl Found {
             Data::None => return Edit::Keep,
             Data::OneLine(span) => Cow::Borrowed(event.get(span.clone()).unwrap_or_default()),
             Data::Lines => {
-                let lines: Vec<_> =
-                    Lines { rest: event }.filter(Line::is_data).map(|line| line.value).collect();
+                let lines: Vec<_> = Lines { rest: event }.filter(Line::is_data).map(|line| line.value).collect();
                 Cow::Owned(lines.join(&b'\n'))
             }
         };

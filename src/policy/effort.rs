@@ -21,7 +21,11 @@ pub struct Effort {
 
 impl Default for Effort {
     fn default() -> Self {
-        Self { left: Cell::new(limits::MAX_CONDITION_EVALUATIONS), standing: OnceCell::new(), known: RefCell::default() }
+        Self {
+            left: Cell::new(limits::MAX_CONDITION_EVALUATIONS),
+            standing: OnceCell::new(),
+            known: RefCell::default(),
+        }
     }
 }
 
