@@ -1,16 +1,35 @@
 //! What it costs to read what the upstream sends, natively and as wasm. `benches/gateway` measures the whole in Envoy.
-#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a benchmark that cannot go on has failed"
+)]
 #![expect(clippy::arithmetic_side_effects, reason = "the numbers are in the benchmark")]
+
+#[path = "../tests/support"]
+mod support {
+    #[expect(dead_code, reason = "the benchmarks need a part of it")]
+    pub(crate) mod gateway;
+    #[expect(dead_code, reason = "the benchmarks need a part of it")]
+    pub(crate) mod issuer;
+    pub(crate) mod keys;
+}
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::json;
 use toolgate::audit::Pointer;
 use toolgate::audit::outcome::{OutcomeFields, OutcomePicker};
+use toolgate::exchange::Event;
 use toolgate::mcp::sse::{Edit, EventStream};
 use toolgate::mcp::{Caching, Listed, Response, ServerMessage, Shown, View, review};
+
+use support::gateway::{Gateway, Keys, Request, policy};
 
 /// Hides every third element of a list.
 struct EveryThirdHidden(usize);
@@ -54,6 +73,45 @@ fn lists(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(page.len() as u64));
         group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
             bencher.iter(|| review(black_box(page.as_bytes()), &mut EveryThirdHidden(0)).unwrap());
+        });
+    }
+    group.finish();
+}
+
+/// Decides about every tool of a page, of which a third needs a scope that the caller lacks, and about every event.
+#[expect(clippy::disallowed_methods, reason = "what comes before the answer is not measured")]
+fn exchanges(criterion: &mut Criterion) {
+    let mut document = policy();
+    document["rules"] = json!([
+        {"tools": ["tool_*"], "scopes": ["read"]},
+        {"tools": ["tool_*3", "tool_*6", "tool_*9"], "scopes": ["write"]},
+    ]);
+    let mut gateway = Gateway::new(document, Keys::Inline);
+    let asked = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    let request = Request::post("read", &asked);
+    let page = tools_page(100);
+    let event = format!("event: message\ndata: {page}\n\n");
+    let mut group = criterion.benchmark_group("list of 100");
+    for (kind, media_type, body) in [("json", "application/json", &page), ("event", "text/event-stream", &event)] {
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function(kind, |bencher| {
+            bencher.iter_custom(|times| {
+                let mut taken = Duration::ZERO;
+                for _ in 0..times {
+                    let mut run = gateway.begin();
+                    run.headers(&request);
+                    run.complete(request.body());
+                    run.answer(&[(":status", "200"), ("content-type", media_type)]);
+                    let begin = Instant::now();
+                    let commands = match kind {
+                        "json" => run.handle(Event::ResponseComplete { body: body.as_bytes() }).1,
+                        _ => run.handle(Event::ResponseChunk { bytes: body.as_bytes(), end_of_stream: true }).1,
+                    };
+                    taken += begin.elapsed();
+                    assert_eq!(commands.len(), 2);
+                }
+                taken
+            });
         });
     }
     group.finish();
@@ -118,5 +176,5 @@ fn outcomes(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, lists, streams, outcomes);
+criterion_group!(benches, lists, exchanges, streams, outcomes);
 criterion_main!(benches);

@@ -344,10 +344,14 @@ fn rewrite(lines: Lines<'_>, data: Option<&[u8]>, out: &mut Vec<u8>) {
         if line.is_data() || line.is_misleading() {
             if !std::mem::replace(&mut is_written, true) {
                 // Line ends within JSON are white space, whichever they are.
-                for part in data.unwrap_or_default().split(|byte| matches!(byte, b'\n' | b'\r')) {
+                let mut rest = Some(data.unwrap_or_default());
+                while let Some(text) = rest {
+                    let end = memchr2(b'\n', b'\r', text).and_then(|end| text.split_at_checked(end));
+                    let (part, after) = end.unwrap_or((text, &[]));
                     out.extend_from_slice(if part.is_empty() { b"data:" } else { b"data: " });
                     out.extend_from_slice(part);
                     out.extend_from_slice(line.end);
+                    rest = after.get(1..);
                 }
             }
         } else if data.is_some() || line.name.is_empty() || line.is_for_resumption() {
