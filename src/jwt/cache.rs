@@ -82,7 +82,8 @@ impl<T> fmt::Debug for TokenCache<T> {
     }
 }
 
-/// What an entry holds: the token, and the claims once as text and at most once more in parts.
+/// What an entry holds: the token, the claims as text and in parts, and what records and the headers for the upstream say
+/// of them, which is rendered once. Each of these is about as long as the claims at most.
 fn size<T: AsRef<VerifiedToken>>(token: &str, entry: &Entry<T>) -> usize {
-    token.len().saturating_add((*entry.bearer).as_ref().claims().len().saturating_mul(2))
+    token.len().saturating_add((*entry.bearer).as_ref().claims().len().saturating_mul(4))
 }
