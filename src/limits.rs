@@ -55,7 +55,7 @@ pub const MAX_TOKEN_LIFETIME: Seconds = Seconds::new(24 * 3600);
 /// identifiers that are URLs have up to 2048.
 pub const MAX_IDENTITY_BYTES: usize = 2048;
 
-/// Verified tokens remembered per worker. About 1 KiB each.
+/// Verified tokens remembered per worker. About 3 KiB each, with what is rendered of them.
 pub const MAX_CACHED_TOKENS: usize = 4096;
 
 /// Bytes of verified tokens remembered per worker, so that a few thousand tokens of the largest size do not fit.

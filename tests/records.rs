@@ -19,6 +19,7 @@ mod support {
     pub(crate) mod keys;
 }
 
+use proptest::prelude::*;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use toolgate::audit::record::{Personal, Record};
@@ -579,4 +580,31 @@ fn a_client_that_leaves_while_it_waits_leaves_a_record() {
     let (record, _) = concluded(&mut run, &gone);
     assert_eq!((&record["verdict"], &record["reason"]), (&"none".into(), &"approval_awaited".into()));
     assert_eq!(record["approval"]["status"], "pending");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// `concluded` holds each record against what serde makes of it.
+    #[test]
+    fn whatever_a_token_says_is_written_as_a_reader_would_write_it(
+        name in "[ -~]{1,12}|\\PC{1,12}",
+        words in prop::collection::vec("[a-z\"\\\\]{1,9}|\\PC{0,300}", 0..40),
+        is_hidden in any::<bool>(),
+    ) {
+        let mut document = policy();
+        document["audit"] = json!({"subjects": if is_hidden { "pseudonym" } else { "plain" }});
+        let mut gateway = Gateway::new(document, Keys::Inline);
+        let scope = format!("read {}", name.replace(|mark: char| !mark.is_ascii_alphanumeric(), "x"));
+        let claims = json!({
+            "scope": scope, "sub": name, "client_id": name, "jti": name, "acr": name, "amr": words, "roles": words, "groups": words,
+            "department": name, "purpose": words.first(), "tenant_id": name, "auth_age_s": 60, "act": {"sub": name},
+        });
+        let token = token_with(claims.as_object().unwrap());
+        let request = Request::post("read", &call("read")).bearer(&token).with("x-request-id", REQUEST_ID);
+        // The second time everything is rendered already.
+        let first = concluded(&mut sent(&mut gateway, &request), &well());
+        let second = concluded(&mut sent(&mut gateway, &request), &well());
+        prop_assert_eq!(first, second);
+    }
 }

@@ -139,10 +139,10 @@ impl Chain {
     }
 
     /// States how far the chain is; `None` before its first record.
-    pub fn checkpoint(&mut self, key: &NamedKey, id: String, is_closing: bool, now: UnixMillis) -> Option<String> {
+    pub fn checkpoint(&mut self, key: &NamedKey, id: &str, is_closing: bool, now: UnixMillis) -> Option<String> {
         let Head { mac, seq, .. } = self.head()?;
         let reason = if is_closing { "closing" } else { "checkpoint" };
-        let entry = Entry { at: now, id: &id, kind: Kind::Checkpoint, reason, started: now, ..Entry::default() };
+        let entry = Entry { at: now, id, kind: Kind::Checkpoint, reason, started: now, ..Entry::default() };
         let mut line = Vec::new();
         write(&mut line, key, &entry, &Place { prev: &mac, seq, ..self.nowhere(key) });
         self.checked = self.next;
@@ -227,7 +227,7 @@ mod tests {
         let (second, record) = parts(chain.seal(&key(), &Entry::default()));
         assert_eq!((&record["chain"]["prev"], &record["chain"]["seq"]), (&mac.into(), &1.into()));
         assert!(record.get("anchor").is_none());
-        let checkpoint = chain.checkpoint(&key(), "id".to_owned(), true, UnixMillis::new(0)).unwrap();
+        let checkpoint = chain.checkpoint(&key(), "id", true, UnixMillis::new(0)).unwrap();
         let (_, record) = parts(checkpoint.as_bytes());
         assert_eq!((&record["chain"]["prev"], &record["chain"]["seq"]), (&second.into(), &1.into()));
         assert_eq!((&record["kind"], &record["reason"]), (&"checkpoint".into(), &"closing".into()));
@@ -235,7 +235,7 @@ mod tests {
         // One that did not arrive is made again, but is no flood of records that nobody stated.
         chain.doubt_checkpoint();
         assert_eq!((chain.unchecked(), chain.wants_checkpoint()), (0, true));
-        chain.checkpoint(&key(), "id".to_owned(), false, UnixMillis::new(0)).unwrap();
+        chain.checkpoint(&key(), "id", false, UnixMillis::new(0)).unwrap();
         assert!(!chain.wants_checkpoint());
     }
 

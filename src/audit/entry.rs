@@ -107,31 +107,16 @@ pub(super) struct Place<'a> {
 impl Entry<'_> {
     /// Writes the sealed part.
     pub(super) fn write(&self, place: &Place<'_>, personal: Option<&Seal>, mut record: Object<'_>) {
-        if let Some(anchor) = &place.anchor {
-            record.value("anchor", anchor);
-        }
-        if let Some(approval) = &self.approval {
-            record.value("approval", approval);
-        }
+        record.optional_value("anchor", place.anchor.as_ref());
+        record.optional_value("approval", self.approval.as_ref());
         record.plain("at", self.at.to_rfc3339().as_str());
-        if let Some(batch) = &self.batch {
-            record.value("batch", batch);
-        }
+        record.optional_value("batch", self.batch.as_ref());
         if let Some(portrait) = self.caller {
             record.json("caller", &portrait.caller);
         }
-        let mut chain = record.object("chain");
-        chain.text("id", place.chain);
-        chain.plain("key", place.key);
-        chain.plain("prev", place.prev);
-        chain.value("seq", &place.seq);
-        chain.end();
-        if !place.events.is_empty() {
-            record.value("events", &place.events);
-        }
-        if !place.heads.is_empty() {
-            record.value("heads", &place.heads);
-        }
+        place.write(record.object("chain"));
+        record.values("events", place.events);
+        record.values("heads", place.heads);
         if let Some(http) = &self.http {
             write_http(http, record.object("http"));
         }
@@ -144,19 +129,11 @@ impl Entry<'_> {
         }
         record.optional_text("policy", self.policy);
         record.text("reason", self.reason);
-        if let Some(Response { cut_off, hidden, status }) = &self.response {
-            let mut response = record.object("response");
-            response.optional_text("cut_off", cut_off.as_deref());
-            if *hidden > 0 {
-                response.value("hidden", hidden);
-            }
-            response.value("status", status);
-            response.end();
+        if let Some(response) = &self.response {
+            write_response(response, record.object("response"));
         }
         record.optional_text("revision", self.revision);
-        if let Some(rule) = &self.rule {
-            record.value("rule", rule);
-        }
+        record.optional_value("rule", self.rule.as_ref());
         if let Some(portrait) = self.caller {
             let mut scopes = record.object("scopes");
             scopes.json("granted", &portrait.granted);
@@ -166,9 +143,7 @@ impl Entry<'_> {
             }
             scopes.end();
         }
-        if !self.sides.is_empty() {
-            record.value("sides", &self.sides);
-        }
+        record.values("sides", &self.sides);
         record.plain("started", self.started.to_rfc3339().as_str());
         if let Some(Target { kind, name }) = &self.target {
             let mut target = record.object("target");
@@ -190,31 +165,33 @@ impl Entry<'_> {
     }
 }
 
+impl Place<'_> {
+    fn write(&self, mut chain: Object<'_>) {
+        chain.text("id", self.chain);
+        chain.plain("key", self.key);
+        chain.plain("prev", self.prev);
+        chain.value("seq", &self.seq);
+        chain.end();
+    }
+}
+
 impl Private<'_> {
     /// Writes the part that can be erased.
     pub(super) fn write(&self, caller: Option<&Portrait>, mut personal: Object<'_>) {
         let [authentication, claims, pseudonym, subject] =
             caller.map_or([""; 4], |portrait| portrait.personal.each_ref().map(AsRef::as_ref));
         personal.members(authentication);
-        if !self.approvers.is_empty() {
-            personal.value("approvers", &self.approvers);
-        }
-        if let Some(arguments) = self.arguments.filter(|arguments| !arguments.is_empty()) {
-            personal.value("arguments", arguments);
-        }
+        personal.values("approvers", &self.approvers);
+        personal.optional_value("arguments", self.arguments.filter(|arguments| !arguments.is_empty()));
         personal.optional_text("arguments_digest", self.arguments_digest);
         personal.members(claims);
-        if !self.outcome.is_empty() {
-            personal.value("outcome", &self.outcome);
-        }
+        personal.optional_value("outcome", Some(&self.outcome).filter(|outcome| !outcome.is_empty()));
         personal.members(pseudonym);
         personal.plain("salt", self.salt.text());
         personal.optional_text("source", self.source);
         personal.optional_text("stated_purpose", self.stated_purpose);
         personal.members(subject);
-        if let Some(unverified) = &self.unverified {
-            personal.value("unverified", unverified);
-        }
+        personal.optional_value("unverified", self.unverified.as_ref());
         personal.texts("uris", self.uris);
         personal.end();
     }
@@ -228,8 +205,14 @@ fn write_http(http: &Http<'_>, mut object: Object<'_>) {
     object.optional_text("method", method.as_deref());
     object.value("request_bytes", request_bytes);
     object.optional_text("request_id", request_id.as_deref());
-    if let Some(status) = status {
-        object.value("status", status);
-    }
+    object.optional_value("status", status.as_ref());
+    object.end();
+}
+
+fn write_response(response: &Response<'_>, mut object: Object<'_>) {
+    let Response { cut_off, hidden, status } = response;
+    object.optional_text("cut_off", cut_off.as_deref());
+    object.optional_value("hidden", Some(hidden).filter(|hidden| **hidden > 0));
+    object.value("status", status);
     object.end();
 }

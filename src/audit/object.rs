@@ -69,6 +69,20 @@ impl<'o> Object<'o> {
         push_value(self.out, value);
     }
 
+    /// The same, if there is a value.
+    pub(super) fn optional_value(&mut self, name: &str, value: Option<&impl Serialize>) {
+        if let Some(value) = value {
+            self.value(name, value);
+        }
+    }
+
+    /// A list of values, unless it is empty.
+    pub(super) fn values(&mut self, name: &str, values: &[impl Serialize]) {
+        if !values.is_empty() {
+            self.value(name, &values);
+        }
+    }
+
     /// What is in canonical form already.
     pub(super) fn json(&mut self, name: &str, json: &str) {
         self.name(name);
@@ -135,7 +149,7 @@ fn push_value(out: &mut Vec<u8>, value: &impl Serialize) {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -166,7 +180,6 @@ mod tests {
                     object.texts("b", [&text, &text]);
                 });
                 prop_assert_eq!(&written, &expected);
-                prop_assert_eq!(serde_json::from_str::<Value>(&written).unwrap()["a"].as_str(), Some(&*text));
             }
         }
     }

@@ -185,7 +185,7 @@ impl Trail {
             return None;
         }
         let id = format!("{:016x}{:016x}", abi::random().unwrap_or_default(), abi::random().unwrap_or_default());
-        let line = chain.checkpoint(audit.key(), id, is_closing, now)?;
+        let line = chain.checkpoint(audit.key(), &id, is_closing, now)?;
         if audit.host_log || is_closing {
             log_line(&line);
         }

@@ -133,8 +133,8 @@ impl<T> fmt::Debug for Recognised<T> {
     }
 }
 
-/// What an entry holds: the token, and the claims once as text and at most once more in parts.
+/// What an entry holds: the token, and the claims as text, in parts, and as records and headers for the upstream say them.
 fn size<T: AsRef<VerifiedToken>>(entry: &Entry<T>) -> usize {
     let claims = (*entry.recognised.bearer).as_ref().claims().len();
-    entry.token.len().saturating_add(claims.saturating_mul(2))
+    entry.token.len().saturating_add(claims.saturating_mul(4))
 }
