@@ -133,8 +133,13 @@ impl<T> fmt::Debug for Recognised<T> {
     }
 }
 
-/// What an entry holds: the token, and the claims once as text and at most once more in parts.
+/// What an entry takes at most, nearly: the token, the claims as text, in parts and once more as they are written to
+/// records and headers, and what holds them together.
 fn size<T: AsRef<VerifiedToken>>(entry: &Entry<T>) -> usize {
     let claims = (*entry.recognised.bearer).as_ref().claims().len();
-    entry.token.len().saturating_add(claims.saturating_mul(2))
+    let fixed = size_of::<Entry<T>>().saturating_add(size_of::<T>()).saturating_add(PLACE_BYTES);
+    entry.token.len().saturating_add(claims.saturating_mul(3)).saturating_add(fixed)
 }
+
+/// A place in the table and in the order of use, with what the allocator adds.
+const PLACE_BYTES: usize = 64;
