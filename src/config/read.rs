@@ -3,6 +3,7 @@
 //! Each type of the policy is compiled once more for each kind of source that it may be read from. So this one is as
 //! small as can be: the path of a defect is put together on the way back from it, and what no policy is made of is not
 //! there. An object is read from an object only; other sources take an array too, with the members in their order.
+#![expect(clippy::wildcard_enum_match_arm, reason = "each method is for one kind of value, and refuses all others")]
 
 use std::fmt;
 use std::vec;
