@@ -18,6 +18,7 @@ pub mod approval;
 pub mod audit;
 pub mod config;
 pub mod exchange;
+mod grown;
 pub mod http;
 pub mod identity;
 pub mod json;

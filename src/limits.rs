@@ -55,11 +55,12 @@ pub const MAX_TOKEN_LIFETIME: Seconds = Seconds::new(24 * 3600);
 /// identifiers that are URLs have up to 2048.
 pub const MAX_IDENTITY_BYTES: usize = 2048;
 
-/// Verified tokens remembered per worker. About 3 KiB each, with what is rendered of them.
-pub const MAX_CACHED_TOKENS: usize = 4096;
+/// Verified tokens remembered per worker.
+pub const MAX_CACHED_TOKENS: usize = 16_384;
 
-/// Bytes of verified tokens remembered per worker, so that a few thousand tokens of the largest size do not fit.
-pub const MAX_CACHED_TOKEN_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of verified tokens remembered per worker: more than 10,000 of 900 bytes with all that is kept of each, about
+/// 3 KiB, and fewer than two thousand of the largest size.
+pub const MAX_CACHED_TOKEN_BYTES: usize = 40 * 1024 * 1024;
 
 /// Issuers that a policy may trust.
 pub const MAX_ISSUERS: usize = 32;

@@ -123,6 +123,34 @@ fn points_that_are_not_on_their_curve_are_skipped() {
     ]);
 }
 
+/// Under such a key one signature fits many messages, or every verifier finds another key.
+#[test]
+fn ed25519_keys_of_small_order_or_in_a_second_spelling_are_skipped() {
+    let spelt = |first: u8, last: u8| encode([&[first][..], &[0xff; 30], &[last]].concat());
+    let of_order_eight = |low: &str| {
+        let byte = |digits| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap();
+        let bytes = low.as_bytes().chunks(2).map(byte);
+        encode(bytes.collect::<Vec<u8>>())
+    };
+    skipped(&[
+        ("order 2", with(ed(), "x", spelt(0xec, 0x7f))),
+        ("order 4, negative", with(ed(), "x", encode([&[0; 31][..], &[0x80]].concat()))),
+        (
+            "order 8",
+            with(ed(), "x", of_order_eight("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05")),
+        ),
+        (
+            "order 8",
+            with(ed(), "x", of_order_eight("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a")),
+        ),
+        ("zero as the field's prime", with(ed(), "x", spelt(0xed, 0x7f))),
+        ("one as the prime plus one", with(ed(), "x", spelt(0xee, 0x7f))),
+        ("three as the prime plus three", with(ed(), "x", spelt(0xf0, 0x7f))),
+        ("largest number", with(ed(), "x", spelt(0xff, 0xff))),
+        ("identity, negative", with(ed(), "x", encode([&[1][..], &[0; 30], &[0x80]].concat()))),
+    ]);
+}
+
 #[test]
 fn weak_and_strange_rsa_keys_are_skipped() {
     skipped(&[

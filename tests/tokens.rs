@@ -16,9 +16,9 @@ use std::rc::Rc;
 
 use hmac_sha256::HMAC;
 use jwt_simple::prelude::{
-    ECDSAP256KeyPairLike, ECDSAP384KeyPairLike, ES256KeyPair, ES384KeyPair, Ed25519KeyPair, EdDSAKeyPairLike,
-    PS256KeyPair, PS384KeyPair, PS512KeyPair, RS256KeyPair, RS256PublicKey, RS384KeyPair, RS512KeyPair, RSAKeyPairLike,
-    RSAPublicKeyLike,
+    Duration, ECDSAP256KeyPairLike, ECDSAP384KeyPairLike, ES256KeyPair, ES384KeyPair, Ed25519KeyPair, EdDSAKeyPairLike,
+    EdDSAPublicKeyLike, NoCustomClaims, PS256KeyPair, PS384KeyPair, PS512KeyPair, RS256KeyPair, RS256PublicKey,
+    RS384KeyPair, RS512KeyPair, RSAKeyPairLike, RSAPublicKeyLike, VerificationOptions,
 };
 use proptest::prelude::{Strategy, any, proptest};
 use serde_json::{Value, json};
@@ -336,6 +336,53 @@ fn signatures_of_another_length_or_form_are_refused() {
         ("RSA, zero after", with_signature(&rsa, &[&signature_of(&rsa)[..], &[0]].concat()), bad),
         ("EC signature under Ed25519", with_signature(&ed, &signature_of(&ec)), bad),
     ]);
+}
+
+/// ed25519-dalek checks, jwt-simple must not be stricter: neither takes a second signature of the same token.
+#[test]
+fn ed25519_signatures_have_one_form() {
+    let token = sign(&header(), &claims());
+    let signature = signature_of(&token);
+    let (r, s) = signature.split_at(32);
+    let order = [
+        &[0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14][..],
+        &[0; 15],
+        &[0x10],
+    ]
+    .concat();
+    let sum = |one: &[u8]| {
+        let mut carry = 0;
+        let digits = one.iter().zip(&order).map(|(one, other)| {
+            let sum = u16::from(*one) + u16::from(*other) + carry;
+            carry = sum >> 8;
+            sum.to_le_bytes()[0]
+        });
+        digits.collect::<Vec<u8>>()
+    };
+    let high_bit = |bytes: &[u8]| [&bytes[..31], &[bytes[31] ^ 0x80]].concat();
+    let small = |first: u8, rest: u8, last: u8| [&[first][..], &[rest; 30], &[last]].concat();
+    let key = Ed25519KeyPair::from_jwk(ED25519_PRIVATE).unwrap().public_key();
+    let options =
+        || VerificationOptions { artificial_time: Some(Duration::from_secs(NOW)), ..VerificationOptions::default() };
+    assert!(key.verify_token::<NoCustomClaims>(&token, Some(options())).is_ok() && verify(&token).is_ok());
+    for (what, changed) in [
+        ("S plus the order", [r, &sum(s)].concat()),
+        ("S plus twice the order", [r, &sum(&sum(s))].concat()),
+        ("the top bit of S", [r, &high_bit(s)].concat()),
+        ("S is zero", [r, &[0; 32]].concat()),
+        ("S is the order", [r, &order].concat()),
+        ("-R", [&high_bit(r), s].concat()),
+        ("R is the identity", [&small(1, 0, 0), s].concat()),
+        ("R has order 2", [&small(0xec, 0xff, 0x7f), s].concat()),
+        ("R has order 4", [&small(0, 0, 0), s].concat()),
+        ("R is the identity in a second spelling", [&small(0xee, 0xff, 0x7f), s].concat()),
+        ("R is no point", [&small(2, 0, 0), s].concat()),
+        ("R and S swapped", [s, r].concat()),
+    ] {
+        let changed = with_signature(&token, &changed);
+        assert!(key.verify_token::<NoCustomClaims>(&changed, Some(options())).is_err(), "{what}");
+        refused(&[(what, changed, TokenError::BadSignature)]);
+    }
 }
 
 #[test]
@@ -883,13 +930,14 @@ fn the_cache_is_bounded_in_number_and_bytes() {
     assert!(cache.get(&token, &keys, UnixSeconds::new(NOW)).is_some(), "used all the time");
     assert!(cache.get("0", &keys, UnixSeconds::new(NOW)).is_none(), "used longest ago");
     let long = "x".repeat(limits::MAX_TOKEN_BYTES);
-    for i in 0..2000 {
+    for i in 0..3000 {
         cache.insert(&format!("{long}{i}"), Rc::clone(&verified), &keys);
     }
     let fitting = limits::MAX_CACHED_TOKEN_BYTES / limits::MAX_TOKEN_BYTES;
-    assert!((fitting - 100..=fitting).contains(&cache.len()), "{cache:?}");
+    assert!((fitting - fitting / 5..=fitting).contains(&cache.len()), "{cache:?}");
+    let before = cache.len();
     for _ in 0..2000 {
         cache.insert(&long, Rc::clone(&verified), &keys);
     }
-    assert!(cache.len() > fitting - 100, "the same token again takes no more room: {cache:?}");
+    assert!(cache.len() >= before, "the same token again takes no more room: {cache:?}");
 }

@@ -83,6 +83,7 @@ fn rfc_8037_signature_is_what_the_key_makes() {
     assert_eq!(token.payload(), b"Example of Ed25519 signing");
     assert_eq!(key.key_pair().as_ref().sk.sign(token.signing_input(), None).as_ref(), token.signature());
     let keys = key_set(keys::ED25519_PRIVATE);
+    assert!(is_signed_by(EDDSA, &keys));
     let signed = key.sign(jwt_simple::claims::Claims::create(jwt_simple::prelude::Duration::from_secs(60))).unwrap();
     assert!(is_signed_by(&signed, &keys));
 }

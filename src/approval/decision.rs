@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 use super::{ApprovalId, BindingDigest, Nonce, Reason};
+use crate::grown::grown;
 use crate::json::{self, Checked, Object};
 use crate::jwt::{Algorithm, CompactJws, KeySet, SignatureVerifier, TokenError, TokenType};
 use crate::limits;
@@ -398,7 +399,7 @@ fn approvers(claims: Claims) -> Result<Vec<Approver>, DecisionError> {
         is_name(&claim.iss) && is_name(&claim.sub) && are_roles && claim.roles.len() <= limits::MAX_APPROVERS
     };
     let claims = claims.approvers;
-    let people: BTreeSet<_> = claims.iter().map(|Object(claim)| (&claim.iss, &claim.sub)).collect();
+    let people: BTreeSet<_> = grown(claims.iter().map(|Object(claim)| (&claim.iss, &claim.sub)));
     let are_approvers = claims.iter().all(|Object(claim)| is_approver(claim));
     if people.len() != claims.len() || claims.len() > limits::MAX_APPROVERS || !are_approvers {
         return Err(DecisionError::Claim("approvers"));

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::clean;
+use crate::grown::grown;
 use crate::limits;
 
 /// The JSON paths at which two policy documents differ, each after `+` (only in the new one), `-` (only in the old one) or
@@ -46,7 +47,7 @@ impl Changes {
                 }
             }
             (Value::Array(old), Value::Array(new)) => {
-                let texts = |list: &[Value]| list.iter().map(Value::to_string).collect::<BTreeSet<_>>();
+                let texts = |list: &[Value]| grown::<BTreeSet<_>, _>(list.iter().map(Value::to_string));
                 let (old, new) = (texts(old), texts(new));
                 let (gone, come) = (old.difference(&new).count(), new.difference(&old).count());
                 self.note('~', &format!("{path} (+{come} -{gone})"));

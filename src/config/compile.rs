@@ -13,9 +13,11 @@ use super::document::{
 };
 use super::issuers::issuers;
 use super::parties::{Parties, directory};
+use super::read::read;
 use super::rules::rule_set;
 use super::sessions::session_keys;
 use super::{ConfigError, Endpoint, RevocationSource, Variables, keys};
+use crate::grown::grown;
 use crate::identity::Directory;
 use crate::json;
 use crate::jwt::{KeySource, TrustedIssuer};
@@ -81,12 +83,8 @@ impl CompiledPolicy {
         json::parse(bytes, json::Checked::to_depth(limits::MAX_JSON_DEPTH)).map_err(|error| syntax(&error))?;
         let value: Value = serde_json::from_slice(bytes).map_err(|error| syntax(&error))?;
         let digest = digest(&value);
-        let document: PolicyDocument = serde_path_to_error::deserialize(value).map_err(|error| {
-            ConfigError::new(
-                error.path().to_string(),
-                error.inner().to_string(),
-                "see the policy reference in README.md",
-            )
+        let document: PolicyDocument = read(value).map_err(|defect| {
+            ConfigError::new(defect.path(), defect.to_string(), "see the policy reference in README.md")
         })?;
         Self::compile(document, digest, variables)
     }
@@ -132,7 +130,7 @@ impl CompiledPolicy {
         let parties = Parties { operators, agents, clients, revocation };
         let gates = GateDefaults::of(approval.as_ref())?;
         let (directory, revocations) = directory(parties, &catalogue, &issuers, &gates)?;
-        let risks = scopes.iter().map(|(name, scope)| (name.clone(), scope.risk)).collect();
+        let risks = grown(scopes.iter().map(|(name, scope)| (name.clone(), scope.risk)));
         let rules = rule_set(rules, catalogue, &risks, &gates, longest)?;
         let sessions = session_keys(sessions, variables)?;
         let audit = audit_policy(audit, &uri, &rules, variables)?;
@@ -148,7 +146,7 @@ impl CompiledPolicy {
             allowed_origins,
             issuers,
             key_sources,
-            refused_scopes: refused_scopes.into_iter().collect(),
+            refused_scopes: grown(refused_scopes),
             rules,
             directory,
             revocations,
@@ -156,7 +154,7 @@ impl CompiledPolicy {
             audit,
             approval,
             sessions,
-            server_requests: server_requests.into_iter().map(client_feature).collect(),
+            server_requests: grown(server_requests.into_iter().map(client_feature)),
             keeps_authorization: forwarding.authorization == AuthorizationForwarding::Keep,
             digest,
         })
@@ -232,7 +230,9 @@ fn digest(document: &Value) -> String {
                 _ => value.clone(),
             },
             Value::Array(elements) => elements.iter().map(canonical).collect(),
-            Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), canonical(value))).collect(),
+            Value::Object(members) => {
+                Value::Object(grown(members.iter().map(|(name, value)| (name.clone(), canonical(value)))))
+            }
             Value::Null | Value::Bool(_) | Value::String(_) => value.clone(),
         }
     }
@@ -245,7 +245,7 @@ fn hexadecimal(hash: &[u8]) -> String {
 
 fn scope_catalogue(scopes: &BTreeMap<String, ScopeDocument>) -> Result<ScopeCatalogue, ConfigError> {
     let implied: BTreeMap<String, Vec<String>> =
-        scopes.iter().map(|(name, scope)| (name.clone(), scope.implies.clone())).collect();
+        grown(scopes.iter().map(|(name, scope)| (name.clone(), scope.implies.clone())));
     if implied.len() > limits::MAX_SCOPES {
         return Err(ConfigError::new(
             "scopes",
@@ -310,5 +310,5 @@ fn protocol_settings(protocol: ProtocolDocument) -> Result<(RevisionSet, ByteCou
         }
         Err(ConfigError::new(path, "not a web origin", "write scheme, host in lower case and port, with no path"))
     })?;
-    Ok((revisions, max, protocol.allowed_origins.into_iter().collect()))
+    Ok((revisions, max, grown(protocol.allowed_origins)))
 }

@@ -10,6 +10,7 @@ mod error;
 mod issuers;
 mod keys;
 mod parties;
+mod read;
 mod redaction;
 mod revocation;
 mod rules;

@@ -11,6 +11,7 @@ use super::document::{
 };
 use super::revocation::revocation as revocation_of;
 use super::{ConfigError, RevocationSource};
+use crate::grown::grown;
 use crate::identity::{Agent, AgentApproval, Client, Consent, Directory, Operator, RoleMatch, Source};
 use crate::jwt::TrustedIssuer;
 use crate::oauth::{ScopeCatalogue, ScopeSet};
@@ -196,7 +197,8 @@ fn clients_of(
         let path = format!("clients.{id}");
         client_of(&path, document, names, directory).map(|client| (id, client))
     };
-    documents.into_iter().map(client).collect()
+    let clients = documents.into_iter().map(client).collect::<Result<Vec<_>, _>>()?;
+    Ok(grown(clients))
 }
 
 fn client_of(
@@ -259,11 +261,12 @@ fn consent_of(path: &str, document: ConsentDocument, names: Names<'_>) -> Result
             ConfigError::new(path, "is not a SHA-256 in hexadecimal", "write 64 digits")
         })
     };
+    let definitions = definitions.into_iter().map(digest).collect::<Result<Vec<_>, _>>()?;
     Ok(Consent {
         ends: expires.map(crate::units::Date::end),
         scopes: scopes.map(|scopes| names.scopes(&format!("{path}.scopes"), &scopes)).transpose()?,
         tools: tools.map(|tools| patterns(&format!("{path}.tools"), &tools)).transpose()?,
-        definitions: definitions.into_iter().map(digest).collect::<Result<_, _>>()?,
+        definitions: grown(definitions),
     })
 }
 

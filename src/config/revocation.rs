@@ -4,6 +4,7 @@ use super::check::{each, within};
 use super::document::{RevocationDocument, RevocationListDocument, RevokedSubjectDocument};
 use super::parties::{known_agent, known_issuer};
 use super::{ConfigError, Endpoint};
+use crate::grown::grown;
 use crate::identity::{Directory, RevocationList, RevokedSubject};
 use crate::jwt::TrustedIssuer;
 use crate::limits;
@@ -41,10 +42,10 @@ pub(super) fn revocation(
     each("revocation.token_ids", &token_ids, named)?;
     let subject = |RevokedSubjectDocument { issuer, subject }| RevokedSubject { issuer, subject };
     let revoked = RevocationList {
-        subjects: subjects.into_iter().map(subject).collect(),
-        clients: clients.into_iter().collect(),
-        agents: agents.into_iter().collect(),
-        token_ids: token_ids.into_iter().collect(),
+        subjects: grown(subjects.into_iter().map(subject)),
+        clients: grown(clients),
+        agents: grown(agents),
+        token_ids: grown(token_ids),
     };
     Ok((revoked, list.map(source).transpose()?))
 }

@@ -7,6 +7,7 @@ use crate::approval::{ApprovalId, Approver};
 use crate::audit::clean;
 use crate::audit::record::{self, ApprovalStatus};
 use crate::config::AuditPolicy;
+use crate::grown::grown;
 use crate::limits;
 use crate::policy::{Gate, Origin};
 use crate::units::{Seconds, UnixSeconds};
@@ -29,7 +30,7 @@ pub(super) struct ApprovalNote {
 impl ApprovalNote {
     pub(super) fn new(gates: &[Arc<Gate>], since: UnixSeconds) -> Self {
         // A call that acts on several things can be caught by as many rules.
-        let origins: BTreeSet<Origin> = gates.iter().map(|gate| gate.origin).collect();
+        let origins: BTreeSet<Origin> = grown(gates.iter().map(|gate| gate.origin));
         Self {
             gates: origins.into_iter().map(Origin::name).collect(),
             since,

@@ -4,6 +4,8 @@
 //! ECDSA with a digest, not PSS and not Ed25519. Some proxies are built with another library: so it has to prove itself
 //! on known answers before it is trusted.
 
+use std::borrow::Cow;
+
 use super::abi;
 use crate::jwt::{Algorithm, CompactJws, KeySet, PureRust, SignatureVerifier, VerificationKey, ecdsa_signature_to_der};
 
@@ -21,7 +23,7 @@ impl Verifier {
 
     /// What checks signatures, for the log.
     pub(super) const fn name(self) -> &'static str {
-        if self.host_is_trusted { "host (RS*, ES*), jwt-simple (PS*, EdDSA)" } else { "jwt-simple" }
+        if self.host_is_trusted { "host (RS*, ES*), module (PS*, EdDSA)" } else { "module" }
     }
 }
 
@@ -35,23 +37,25 @@ impl SignatureVerifier for Verifier {
 /// The host's answer; `None` when it has none for this algorithm.
 fn verify_by_host(key: &VerificationKey, algorithm: Algorithm, token: &CompactJws<'_>) -> Option<bool> {
     let (digest, signature) = match algorithm {
-        Algorithm::Rs256 => ("sha256", token.signature().to_vec()),
-        Algorithm::Rs384 => ("sha384", token.signature().to_vec()),
-        Algorithm::Rs512 => ("sha512", token.signature().to_vec()),
-        Algorithm::Es256 => ("sha256", ecdsa_signature_to_der(token.signature())?),
-        Algorithm::Es384 => ("sha384", ecdsa_signature_to_der(token.signature())?),
+        Algorithm::Rs256 => ("sha256", Cow::Borrowed(token.signature())),
+        Algorithm::Rs384 => ("sha384", Cow::Borrowed(token.signature())),
+        Algorithm::Rs512 => ("sha512", Cow::Borrowed(token.signature())),
+        Algorithm::Es256 => ("sha256", Cow::Owned(ecdsa_signature_to_der(token.signature())?)),
+        Algorithm::Es384 => ("sha384", Cow::Owned(ecdsa_signature_to_der(token.signature())?)),
         Algorithm::Ps256 | Algorithm::Ps384 | Algorithm::Ps512 | Algorithm::EdDsa => return None,
     };
     // message VerifySignatureArguments of envoy/extensions/common/wasm/foreign.cc
-    let mut arguments = Vec::new();
-    field(&mut arguments, 1, digest.as_bytes());
-    field(&mut arguments, 2, key.subject_public_key_info());
-    field(&mut arguments, 3, &signature);
-    field(&mut arguments, 4, token.signing_input().as_bytes());
+    let fields = [digest.as_bytes(), key.subject_public_key_info(), &signature, token.signing_input().as_bytes()];
+    let length = fields.iter().fold(0, |sum, field| field.len().saturating_add(FIELD_OVERHEAD).saturating_add(sum));
+    let mut arguments = Vec::with_capacity(length);
+    (1..).zip(fields).for_each(|(number, content)| field(&mut arguments, number, content));
     let result = abi::call_foreign_function("verify_signature", &arguments).ok()?;
     // message VerifySignatureResult { bool result = 1; string error = 2; }
     Some(result == [0x08, 0x01])
 }
+
+/// A tag of one byte, and a length of three at most, as a token has 16 KiB at most.
+const FIELD_OVERHEAD: usize = 4;
 
 /// Appends a length-delimited protobuf field.
 fn field(message: &mut Vec<u8>, number: u8, content: &[u8]) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Why;
+use crate::grown::grown;
 use crate::oauth::ScopeSet;
 use crate::pattern::PatternList;
 use crate::units::UnixSeconds;
@@ -45,7 +46,7 @@ pub struct Definitions {
 impl Definitions {
     /// A table for these tools.
     pub fn of<'a>(tools: impl IntoIterator<Item = &'a str>) -> Self {
-        Self { seen: tools.into_iter().map(|tool| (tool.to_owned(), None)).collect() }
+        Self { seen: grown(tools.into_iter().map(|tool| (tool.to_owned(), None))) }
     }
 
     /// Whether anybody asks for this tool's definition.

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use serde::de::{Deserialize, Deserializer};
 
 use super::{Directory, Principal, Side};
+use crate::grown::grown;
 use crate::json::{self, Checked, Object};
 use crate::limits;
 use crate::polled::Polled;
@@ -141,10 +142,10 @@ impl RevocationList {
         }
         let subject = |Object(SubjectDocument { issuer, subject })| RevokedSubject { issuer, subject };
         let list = Self {
-            subjects: subjects.into_iter().flatten().map(subject).collect(),
-            clients: clients.into_iter().flatten().collect(),
-            agents: agents.into_iter().flatten().collect(),
-            token_ids: token_ids.into_iter().flatten().collect(),
+            subjects: grown(subjects.into_iter().flatten().map(subject)),
+            clients: grown(clients.into_iter().flatten()),
+            agents: grown(agents.into_iter().flatten()),
+            token_ids: grown(token_ids.into_iter().flatten()),
         };
         if list.len() > limits::MAX_REVOCATIONS {
             return Err(InvalidList::TooMany);

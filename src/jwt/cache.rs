@@ -133,8 +133,13 @@ impl<T> fmt::Debug for Recognised<T> {
     }
 }
 
-/// What an entry holds: the token, and the claims as text, in parts, and as records and headers for the upstream say them.
+/// What an entry takes at most, nearly: the token, the claims as text, in parts and as records and headers for the upstream
+/// say them, and what holds these together.
 fn size<T: AsRef<VerifiedToken>>(entry: &Entry<T>) -> usize {
     let claims = (*entry.recognised.bearer).as_ref().claims().len();
-    entry.token.len().saturating_add(claims.saturating_mul(4))
+    let fixed = size_of::<Entry<T>>().saturating_add(size_of::<T>()).saturating_add(PLACE_BYTES);
+    entry.token.len().saturating_add(claims.saturating_mul(4)).saturating_add(fixed)
 }
+
+/// A place in the table and in the order of use, with what the allocator adds.
+const PLACE_BYTES: usize = 64;

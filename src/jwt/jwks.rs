@@ -5,6 +5,7 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ed25519_dalek::VerifyingKey;
 use jwt_simple::prelude::{
     ECDSAP256PublicKeyLike, ECDSAP384PublicKeyLike, ES256PublicKey, ES384PublicKey, Ed25519PublicKey,
     EdDSAPublicKeyLike, RS256PublicKey, RSAPublicKeyLike,
@@ -70,7 +71,7 @@ impl fmt::Debug for VerificationKey {
 /// What the key consists of; curve points were checked to lie on their curve.
 #[derive(Clone)]
 pub(super) enum Material {
-    Ed25519(Ed25519PublicKey),
+    Ed25519(VerifyingKey),
     P256(ES256PublicKey),
     P384(ES384PublicKey),
     /// Big-endian modulus and exponent. jwt-simple has a type per algorithm, and a key may be for several.
@@ -209,7 +210,10 @@ fn material(jwk: &Jwk) -> Option<(Material, &'static [Algorithm])> {
             Some((Material::P384(key), &[Algorithm::Es384]))
         }
         ("OKP", Some("Ed25519")) => {
-            let key = Ed25519PublicKey::from_bytes(&unpadded(jwk.x.as_ref()?)?).ok()?;
+            let bytes = unpadded(jwk.x.as_ref()?)?;
+            // jwt-simple takes no key of small order and none in a second spelling.
+            Ed25519PublicKey::from_bytes(&bytes).ok()?;
+            let key = VerifyingKey::try_from(&*bytes).ok()?;
             Some((Material::Ed25519(key), &[Algorithm::EdDsa]))
         }
         _ => None,
@@ -227,7 +231,7 @@ const UNCOMPRESSED: u8 = 4;
 /// Also where RSA keys are checked: 2048 to 4096 bits, odd, and 65537 as exponent, which is all that jwt-simple takes.
 fn subject_public_key_info(material: &Material) -> Option<Box<[u8]>> {
     let der = match material {
-        Material::Ed25519(key) => key.public_key().to_der(),
+        Material::Ed25519(key) => Ed25519PublicKey::from_bytes(key.as_bytes()).ok()?.public_key().to_der(),
         Material::P256(key) => key.public_key().to_der().ok()?,
         Material::P384(key) => key.public_key().to_der().ok()?,
         Material::Rsa { modulus, exponent } => {

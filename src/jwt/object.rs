@@ -1,9 +1,10 @@
 //! One strict JSON object whose members are read by name: a token's header, its claims, a key.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::json::{self, Checked, Defect, Key};
@@ -12,31 +13,52 @@ use crate::limits;
 /// The members of an object that was checked for duplicates and depth.
 #[derive(Debug)]
 pub(super) struct StrictObject<'a> {
-    members: BTreeMap<Cow<'a, str>, &'a RawValue>,
+    /// In their order. There are a dozen or two, and each is looked for once or twice.
+    members: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
 
 impl<'a> StrictObject<'a> {
     /// Reads an object from text of which nobody knows anything.
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, InvalidObject> {
         json::parse(bytes, Checked::to_depth(limits::MAX_TOKEN_JSON_DEPTH))?;
-        Ok(Self::of(serde_json::from_slice(bytes)?))
+        Ok(serde_json::from_slice(bytes)?)
     }
 
     /// Reads an object that is part of one which was parsed; nothing when the value is of another type.
     pub(super) fn within(value: &'a RawValue) -> Option<Self> {
-        read(value).map(Self::of)
-    }
-
-    fn of(members: BTreeMap<Key<'a>, &'a RawValue>) -> Self {
-        Self { members: members.into_iter().map(|(Key(name), value)| (name, value)).collect() }
+        read(value)
     }
 
     pub(super) fn contains(&self, name: &str) -> bool {
-        self.members.contains_key(name)
+        self.get(name).is_some()
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
-        self.members.get(name).copied()
+        self.members.iter().find(|(other, _)| other == name).map(|(_, value)| *value)
+    }
+}
+
+impl<'de> Deserialize<'de> for StrictObject<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = StrictObject<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+                let mut object = StrictObject { members: Vec::with_capacity(16) };
+                while let Some((Key(name), value)) = members.next_entry()? {
+                    object.members.push((name, value));
+                }
+                Ok(object)
+            }
+        }
+
+        deserializer.deserialize_map(Members)
     }
 }
 

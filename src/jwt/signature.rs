@@ -1,8 +1,12 @@
 //! The signature check, and nothing else.
+//!
+//! What jwt-simple refuses for another reason, [`CompactJws`] and the claims' reader refuse themselves: where the proxy's
+//! own cryptography verifies, and for Ed25519, jwt-simple does not see the token.
 
+use ed25519_dalek::{Signature, VerifyingKey};
 use jwt_simple::prelude::{
-    Duration, ECDSAP256PublicKeyLike, ECDSAP384PublicKeyLike, EdDSAPublicKeyLike, NoCustomClaims, PS256PublicKey,
-    PS384PublicKey, PS512PublicKey, RS256PublicKey, RS384PublicKey, RS512PublicKey, RSAPublicKeyLike, UnixTimeStamp,
+    Duration, ECDSAP256PublicKeyLike, ECDSAP384PublicKeyLike, NoCustomClaims, PS256PublicKey, PS384PublicKey,
+    PS512PublicKey, RS256PublicKey, RS384PublicKey, RS512PublicKey, RSAPublicKeyLike, UnixTimeStamp,
     VerificationOptions,
 };
 
@@ -16,15 +20,18 @@ pub trait SignatureVerifier {
     fn verify(&self, key: &VerificationKey, algorithm: Algorithm, token: &CompactJws<'_>) -> bool;
 }
 
-/// Checks signatures with jwt-simple, inside the module.
+/// Checks signatures inside the module: Ed25519 with ed25519-dalek, which takes a third of the time there, everything
+/// else with jwt-simple.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PureRust;
 
 impl SignatureVerifier for PureRust {
     fn verify(&self, key: &VerificationKey, algorithm: Algorithm, token: &CompactJws<'_>) -> bool {
+        if let Material::Ed25519(key) = key.material() {
+            return algorithm == Algorithm::EdDsa && is_signed_by_ed25519(key, token);
+        }
         let token = token.as_str();
         match (key.material(), algorithm) {
-            (Material::Ed25519(key), Algorithm::EdDsa) => key.verify_token::<NoCustomClaims>(token, options()).is_ok(),
             (Material::P256(key), Algorithm::Es256) => key.verify_token::<NoCustomClaims>(token, options()).is_ok(),
             (Material::P384(key), Algorithm::Es384) => key.verify_token::<NoCustomClaims>(token, options()).is_ok(),
             (Material::Rsa { modulus, exponent }, _) => match algorithm {
@@ -39,6 +46,13 @@ impl SignatureVerifier for PureRust {
             (Material::Ed25519(_) | Material::P256(_) | Material::P384(_), _) => false,
         }
     }
+}
+
+/// Strict: nothing of small order, one spelling of each part of a signature, and no cofactor (RFC 8032 section 5.1.7).
+/// What jwt-simple's own verification refuses, this does too.
+fn is_signed_by_ed25519(key: &VerifyingKey, token: &CompactJws<'_>) -> bool {
+    Signature::from_slice(token.signature())
+        .is_ok_and(|signature| key.verify_strict(token.signing_input().as_bytes(), &signature).is_ok())
 }
 
 fn is_signed<K: RSAPublicKeyLike, E>(key: Result<K, E>, token: &str) -> bool {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::grown::grown;
 use crate::pattern::Pattern;
 
 /// Whether `text` is one scope token: visible ASCII without quote and backslash (RFC 6749 section 3.3).
@@ -74,7 +75,7 @@ impl ScopeCatalogue {
     /// A catalogue of scopes with the names that each implies directly; names that are not declared are left out.
     pub fn new(declared: &BTreeMap<String, Vec<String>>) -> Self {
         let names: Vec<String> = declared.keys().cloned().collect();
-        let index: BTreeMap<String, usize> = names.iter().cloned().zip(0..).collect();
+        let index: BTreeMap<String, usize> = grown(names.iter().cloned().zip(0..));
         let direct: Vec<Vec<usize>> = declared
             .values()
             .map(|implied| implied.iter().filter_map(|name| index.get(name).copied()).collect())

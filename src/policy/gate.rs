@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Permit;
 use crate::approval::{Approver, Grant};
+use crate::grown::grown;
 use crate::units::Seconds;
 
 /// A part of the policy that lets some calls pass only after people have approved them.
@@ -32,13 +33,11 @@ impl Gate {
     /// Whether enough of these have a role that it asks for. Who is named twice counts once.
     fn is_met(&self, approvers: &[Approver]) -> bool {
         let others = self.escalation.iter().flat_map(|escalation| &escalation.approvers);
-        let roles: BTreeSet<&str> = self.approvers.iter().chain(others).map(String::as_str).collect();
+        let roles: BTreeSet<&str> = grown(self.approvers.iter().chain(others).map(String::as_str));
         let is_entitled = |approver: &&Approver| approver.roles.iter().any(|role| roles.contains(role.as_str()));
-        let entitled: BTreeSet<(&str, &str)> = approvers
-            .iter()
-            .filter(is_entitled)
-            .map(|approver| (approver.issuer.as_str(), approver.subject.as_str()))
-            .collect();
+        let entitled: BTreeSet<(&str, &str)> = grown(
+            approvers.iter().filter(is_entitled).map(|approver| (approver.issuer.as_str(), approver.subject.as_str())),
+        );
         u32::try_from(entitled.len()).is_ok_and(|count| count >= self.count)
     }
 }
