@@ -65,7 +65,7 @@ bench: build load python-env ## What it costs: the core, natively and as wasm, a
 	cargo bench $(CORE) -- $(BRIEF)
 	# Not beside the filter: cargo would take the core alone for it, which has the same name.
 	$(WITH_WASM) CARGO_TARGET_DIR=target/wasm-bench CRITERION_HOME=target/wasm-bench/criterion \
-	    CARGO_TARGET_WASM32_WASIP1_RUNNER="node --no-warnings scripts/run-wasi.mjs" \
+	    CARGO_TARGET_WASM32_WASIP1_RUNNER="node --single-threaded --no-warnings scripts/run-wasi.mjs" \
 	    cargo bench --target wasm32-wasip1 $(CORE) -- $(BRIEF)
 	$(PY) benches/gateway --report target/bench $(BENCH)
 
