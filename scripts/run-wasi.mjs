@@ -1,6 +1,6 @@
-// Runs a WASI program in Node, whose engine is V8, like Envoy's: `node scripts/run-wasi.mjs PROGRAM [ARGUMENT ...]`, for cargo as a
-// runner. The program sees the environment and the working directory. `--single-threaded` before the script: Node 20 and
-// 22 crash at the end of programs whose code V8 has compiled on other threads.
+// Runs a WASI program in Node, whose engine is V8, like Envoy's: `node scripts/run-wasi.mjs PROGRAM [ARGUMENT ...]`. It
+// is a runner for cargo; the program sees the environment and the working directory. Call node with `--single-threaded`:
+// Node 20 and 22 were seen to crash at the end of such programs when V8 compiles on other threads.
 import { readFile } from "node:fs/promises";
 import { WASI } from "node:wasi";
 
