@@ -61,11 +61,11 @@ service-test: approvals python-env node-env ## Tests of the approval service as 
 size: build ## Size of the filter, and what it asks of its host
 	node scripts/check-module.mjs $(WASM)
 
+# The core as wasm is not built beside the filter: it has the same name, and cargo would take it for the filter.
 bench: build load python-env ## What it costs: the core, natively and as wasm, and requests in Envoy; BENCH='--rounds 30' and others
 	cargo bench $(CORE) -- $(BRIEF)
-	# Not beside the filter: cargo would take the core alone for it, which has the same name.
 	$(WITH_WASM) CARGO_TARGET_DIR=target/wasm-bench CRITERION_HOME=target/wasm-bench/criterion \
-	    CARGO_TARGET_WASM32_WASIP1_RUNNER="node --no-warnings scripts/run-wasi.mjs" \
+	    CARGO_TARGET_WASM32_WASIP1_RUNNER="node --single-threaded --no-warnings scripts/run-wasi.mjs" \
 	    cargo bench --target wasm32-wasip1 $(CORE) -- $(BRIEF)
 	$(PY) benches/gateway --report target/bench $(BENCH)
 

@@ -1,5 +1,6 @@
-// Runs a WASI program in Node, whose V8 is Envoy's: `node scripts/run-wasi.mjs PROGRAM [ARGUMENT ...]`, for cargo as a
-// runner. The program sees the environment and the working directory.
+// Runs a WASI program in Node, whose engine is V8, like Envoy's: `node scripts/run-wasi.mjs PROGRAM [ARGUMENT ...]`. It
+// is a runner for cargo; the program sees the environment and the working directory. Call node with `--single-threaded`:
+// Node 20 and 22 were seen to crash at the end of such programs when V8 compiles on other threads.
 import { readFile } from "node:fs/promises";
 import { WASI } from "node:wasi";
 
