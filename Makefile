@@ -12,7 +12,7 @@ WITH_WASM := . target/wasm-toolchain.env &&
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run cli approvals test lint unit wasm-test e2e service-test bench size schema deny clean prerequisites wasm-toolchain python-env node-env
+.PHONY: help build run cli approvals test lint unit wasm-test e2e service-test bench instructions size schema deny clean prerequisites wasm-toolchain python-env node-env
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ cli: prerequisites ## Build the command line: target/cli/toolgate
 approvals: prerequisites ## Build the approval service: target/cli/toolgate-approvals
 	cargo build --profile cli -p toolgate-approvals
 
-test: lint unit wasm-test size service-test e2e ## Everything below down to `e2e`, and the size check
+test: lint unit wasm-test instructions size service-test e2e ## Everything below down to `e2e`, and the size check
 
 lint: prerequisites wasm-toolchain ## Format and lints, of the core and of the filter
 	cargo fmt --all --check
@@ -54,6 +54,9 @@ service-test: approvals python-env node-env ## Tests of the approval service as 
 
 size: build ## Size of the filter, and what it asks of its host
 	node scripts/check-module.mjs $(WASM)
+
+instructions: prerequisites ## Instructions of what the core does most, against those committed (needs valgrind)
+	scripts/check-instructions
 
 bench: build python-env ## Benchmarks of the core, and CPU per request in Envoy with and without the filter
 	cargo bench $(CORE)
