@@ -14,7 +14,7 @@ WITH_WASM := . target/wasm-toolchain.env &&
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run cli approvals test lint unit wasm-test e2e service-test load bench size schema deny clean prerequisites wasm-toolchain python-env node-env
+.PHONY: help build run cli approvals test lint unit wasm-test e2e service-test load bench instructions size schema deny clean prerequisites wasm-toolchain python-env node-env
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ approvals: prerequisites ## Build the approval service: target/cli/toolgate-appr
 load: prerequisites
 	cargo build --profile cli -p toolgate-load
 
-test: lint unit wasm-test size service-test e2e ## Everything below down to `e2e`, and the size check
+test: lint unit wasm-test instructions size service-test e2e ## Everything below down to `e2e`, and the size check
 
 lint: prerequisites wasm-toolchain ## Format and lints, of the core and of the filter
 	cargo fmt --all --check
@@ -68,6 +68,9 @@ bench: build load python-env ## What it costs: the core, natively and as wasm, a
 	    CARGO_TARGET_WASM32_WASIP1_RUNNER="node --single-threaded --no-warnings scripts/run-wasi.mjs" \
 	    cargo bench --target wasm32-wasip1 $(CORE) -- $(BRIEF)
 	$(PY) benches/gateway --report target/bench $(BENCH)
+
+instructions: prerequisites ## Instructions of what the core does most, against those committed (needs valgrind)
+	scripts/check-instructions
 
 schema: ## Write the JSON schemas of policies and records anew
 	UPDATE_SCHEMA=1 cargo test $(CORE) --test schema

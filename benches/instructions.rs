@@ -1,0 +1,127 @@
+//! Pieces of work whose instructions `scripts/check-instructions` counts: `instructions NAME COUNT` does one of them that
+//! many times, and `instructions` alone lists them.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a benchmark that cannot go on has failed"
+)]
+#![expect(clippy::arithmetic_side_effects, reason = "the numbers are in the benchmark")]
+#![expect(clippy::print_stdout, reason = "the script reads it")]
+
+#[path = "../tests/support"]
+mod support {
+    #[expect(dead_code, reason = "the benchmarks need a part of it")]
+    pub(crate) mod gateway;
+    #[expect(dead_code, reason = "the benchmarks need a part of it")]
+    pub(crate) mod issuer;
+    pub(crate) mod keys;
+}
+
+use std::hint::black_box;
+
+use serde_json::{Value, json};
+use toolgate::audit::Chain;
+use toolgate::exchange::{Ending, Flow};
+use toolgate::keys::NamedKey;
+use toolgate::mcp::{Body, Caching, Listed, ServerMessage, Shown, View, review};
+
+use support::gateway::{Gateway, Keys, Request, call, policy};
+
+type Work = (&'static str, fn(usize));
+
+const WORK: [Work; 6] = [
+    ("call with a known token, and its record", |count| calls(policy(), count)),
+    ("call, 10 rules", |count| calls(with_rules(10), count)),
+    ("call, 10000 rules", |count| calls(with_rules(10_000), count)),
+    ("refusal without a token", refusals),
+    ("body of 100 KB", bodies),
+    ("list of 100 tools", lists),
+];
+
+fn main() {
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    match (arguments.next(), arguments.next()) {
+        (Some(name), Some(count)) => {
+            let (_, work) = WORK.into_iter().find(|(other, _)| *other == name).unwrap();
+            work(count.parse().unwrap());
+        }
+        _ => WORK.iter().for_each(|(name, _)| println!("{name}")),
+    }
+}
+
+fn calls(policy: Value, count: usize) {
+    let mut gateway = Gateway::new(policy, Keys::Inline);
+    let request = Request::post("read", &call("read"));
+    let ending =
+        Ending { details: "via_upstream".to_owned(), source: Some("192.0.2.7".to_owned()), ..Ending::default() };
+    let key = NamedKey::new("k1", &[1; 32]).unwrap();
+    let mut chain = Chain::new("0".repeat(32), "node".to_owned(), String::new(), "worker".to_owned(), ending.at);
+    for _ in 0..count {
+        let mut run = gateway.begin();
+        run.headers(&request);
+        assert_eq!(run.complete(request.body()).0, Flow::Pass);
+        let entry = run.exchange.conclude(&ending, &run.gateway.policy);
+        black_box(chain.seal(&key, entry).unwrap());
+    }
+}
+
+/// A policy with so many rules more, each for one tool.
+fn with_rules(count: usize) -> Value {
+    let mut document = policy();
+    let rules = (0..count).map(|number| json!({"tools": [format!("tool_{number:05}")], "scopes": ["read"]}));
+    document["rules"].as_array_mut().unwrap().extend(rules);
+    document
+}
+
+fn refusals(count: usize) {
+    let mut gateway = Gateway::new(policy(), Keys::Inline);
+    let request = Request::new("POST", "/mcp");
+    for _ in 0..count {
+        black_box(gateway.send(&request));
+    }
+}
+
+fn bodies(count: usize) {
+    let entry = json!({"to": "anna@example.com", "text": "Your booking is confirmed.", "count": 3, "urgent": false});
+    let mut call = call("read");
+    call["params"]["arguments"] = json!({"messages": vec![entry; 1200]});
+    let body = call.to_string();
+    for _ in 0..count {
+        Body::parse(black_box(body.as_bytes())).unwrap();
+    }
+}
+
+/// Hides every other element of a list.
+struct EveryOtherHidden(bool);
+
+impl View for EveryOtherHidden {
+    fn shows(&mut self, _: Listed<'_>) -> Shown {
+        self.0 = !self.0;
+        if self.0 { Shown::No } else { Shown::Yes }
+    }
+
+    fn passes(&mut self, _: ServerMessage<'_>) -> bool {
+        true
+    }
+
+    fn caching(&self) -> Caching {
+        Caching { most_ttl_ms: 60_000, is_required: true }
+    }
+}
+
+fn lists(count: usize) {
+    let tool = |number: usize| {
+        json!({"name": format!("tool_{number:05}"), "title": "Send a message",
+            "description": "Sends a text message to one contact; \"quiet hours\" are 22:00 to 07:00 at its place.",
+            "inputSchema": {"type": "object", "required": ["contact_id", "text"], "properties": {
+                "contact_id": {"type": "string", "description": "Identifier from find_contacts", "maxLength": 64},
+                "text": {"type": "string", "maxLength": 1600}, "at": {"type": "string", "format": "date-time"}}}})
+    };
+    let tools: Vec<Value> = (0..100).map(tool).collect();
+    let page = json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": tools}}).to_string();
+    for _ in 0..count {
+        black_box(review(black_box(page.as_bytes()), &mut EveryOtherHidden(false)).unwrap());
+    }
+}
