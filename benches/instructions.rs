@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use toolgate::audit::Chain;
 use toolgate::exchange::{Ending, Flow};
 use toolgate::keys::NamedKey;
-use toolgate::mcp::{Body, Caching, Listed, ServerMessage, Shown, View, review};
+use toolgate::mcp::{Body, Caching, Listed, Response, ServerMessage, Shown, View, review};
 
 use support::gateway::{Gateway, Keys, Request, call, policy};
 
@@ -63,7 +63,7 @@ fn calls(policy: Value, count: usize) {
         run.headers(&request);
         assert_eq!(run.complete(request.body()).0, Flow::Pass);
         let entry = run.exchange.conclude(&ending, &run.gateway.policy);
-        black_box(chain.seal(&key, entry).unwrap());
+        black_box(chain.seal(&key, &entry));
     }
 }
 
@@ -105,6 +105,8 @@ impl View for EveryOtherHidden {
     fn passes(&mut self, _: ServerMessage<'_>) -> bool {
         true
     }
+
+    fn sees(&mut self, _: Response<'_>) {}
 
     fn caching(&self) -> Caching {
         Caching { most_ttl_ms: 60_000, is_required: true }

@@ -939,7 +939,7 @@ fn only_the_gateway_speaks_for_the_resource_and_about_origins() {
         ("mcp-session-id", "s-1"),
     ];
     let (flow, commands) = answered(&allowed(), &upstream);
-    let [Command::EditResponseHeaders(HeaderEdits { remove, set, add })] = commands.as_slice() else {
+    let [Command::EditResponseHeaders(HeaderEdits { remove, set, add, identity: None })] = commands.as_slice() else {
         panic!("{commands:?}")
     };
     let unwanted = [

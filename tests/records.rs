@@ -96,7 +96,7 @@ fn sent<'g>(gateway: &'g mut Gateway, request: &Request) -> Run<'g> {
 }
 
 /// The answer's body, as the exchange asks for it.
-fn read(run: &mut Run<'_>, body: &str) {
+fn take_in(run: &mut Run<'_>, body: &str) {
     if run.exchange.answer_body() == AnswerBody::ForRecord {
         run.exchange.read_answer(body.as_bytes());
     } else {
@@ -106,7 +106,7 @@ fn read(run: &mut Run<'_>, body: &str) {
 
 fn answered(run: &mut Run<'_>, body: &str) {
     run.answer(&[(":status", "200"), ("content-type", "application/json")]);
-    read(run, body);
+    take_in(run, body);
 }
 
 fn gateway() -> Gateway {
@@ -296,7 +296,7 @@ fn answers_are_told_apart() {
         let mut gateway = gateway();
         let mut run = sent(&mut gateway, &Request::post("read", &call("read")));
         run.answer(headers);
-        read(&mut run, body);
+        take_in(&mut run, body);
         concluded(&mut run, &well()).0["response"]["status"].as_str().unwrap().to_owned()
     };
     let json = |body| of(&[(":status", "200"), ("content-type", "application/json")], body);
@@ -386,7 +386,7 @@ fn without_records_there_is_nothing_to_read_an_answer_for() {
     assert!(gateway.policy.audit.is_none());
     let mut run = sent(&mut gateway, &Request::post("read", &call("read")));
     run.answer(&[(":status", "200"), ("content-type", "application/json")]);
-    assert_eq!(run.exchange.answer_body(), toolgate::exchange::AnswerBody::Unread);
+    assert_eq!(run.exchange.answer_body(), AnswerBody::Unread);
 }
 
 #[test]

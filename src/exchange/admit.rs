@@ -258,15 +258,16 @@ fn verify(account: &mut Account, token: &str, surroundings: &mut Surroundings<'_
 
 fn known(token: &str, surroundings: &mut Surroundings<'_>) -> Result<Rc<Principal>, Refusal> {
     let Surroundings { policy, keys, tokens, verifier, now, .. } = surroundings;
-    if let Some(known) = tokens.get(token, keys, *now) {
-        return Ok(Rc::clone(known.bearer()));
+    if let Some(principal) = tokens.get(token, keys, *now) {
+        return Ok(principal);
     }
     let verified = jwt::verify(token, &policy.issuers, keys, *verifier, *now)?;
     if verified.scopes().any(|scope| policy.refused_scopes.contains(scope)) {
         return Err(TokenError::ScopeRefused.into());
     }
-    let principal = Principal::new(verified, &policy.directory, &policy.rules.scopes);
-    Ok(Rc::clone(tokens.insert(token, Rc::new(principal), keys).bearer()))
+    let principal = Rc::new(Principal::new(verified, &policy.directory, &policy.rules.scopes));
+    tokens.insert(token, Rc::clone(&principal), keys);
+    Ok(principal)
 }
 
 fn refused(account: &mut Account, token: &str, policy: &CompiledPolicy, refusal: Refusal) -> Answer {

@@ -26,11 +26,6 @@ pub struct TokenCache<T> {
 
 struct Entry<T> {
     token: Box<str>,
-    recognised: Recognised<T>,
-}
-
-/// Who bears a token that was verified, for as long as it would be verified again.
-pub struct Recognised<T> {
     bearer: Rc<T>,
     generation: u64,
 }
@@ -42,11 +37,11 @@ impl<T: AsRef<VerifiedToken>> TokenCache<T> {
     }
 
     /// Who bears the token, if it would be verified again with the same keys now.
-    pub fn get(&mut self, token: &str, keys: &KeyRing, now: UnixSeconds) -> Option<Recognised<T>> {
+    pub fn get(&mut self, token: &str, keys: &KeyRing, now: UnixSeconds) -> Option<Rc<T>> {
         let place = self.place(token);
         let entry = self.tokens.get(&place).filter(|entry| *entry.token == *token)?;
-        if entry.recognised.is_valid(keys, now) {
-            return Some(entry.recognised.clone());
+        if entry.is_valid(keys, now) {
+            return Some(Rc::clone(&entry.bearer));
         }
         if let Some(entry) = self.tokens.pop(&place) {
             self.bytes = self.bytes.saturating_sub(size(&entry));
@@ -55,10 +50,9 @@ impl<T: AsRef<VerifiedToken>> TokenCache<T> {
     }
 
     /// Remembers that `token` was verified with the keys as they are, and forgets what was not used for longest.
-    pub fn insert(&mut self, token: &str, bearer: Rc<T>, keys: &KeyRing) -> Recognised<T> {
+    pub fn insert(&mut self, token: &str, bearer: Rc<T>, keys: &KeyRing) {
         let generation = keys.generation((*bearer).as_ref().issuer_index());
-        let recognised = Recognised { bearer, generation };
-        let entry = Entry { token: token.into(), recognised: recognised.clone() };
+        let entry = Entry { token: token.into(), bearer, generation };
         self.bytes = self.bytes.saturating_add(size(&entry));
         if let Some(replaced) = self.tokens.put(self.place(token), entry) {
             self.bytes = self.bytes.saturating_sub(size(&replaced));
@@ -67,7 +61,6 @@ impl<T: AsRef<VerifiedToken>> TokenCache<T> {
             let Some((_, entry)) = self.tokens.pop_lru() else { break };
             self.bytes = self.bytes.saturating_sub(size(&entry));
         }
-        recognised
     }
 
     /// How many tokens are remembered.
@@ -90,28 +83,15 @@ impl<T: AsRef<VerifiedToken>> TokenCache<T> {
 /// So many characters of a signature are hashed: 384 bits of it, more than anybody guesses.
 const HASHED_BYTES: usize = 64;
 
-impl<T: AsRef<VerifiedToken>> Recognised<T> {
-    /// Who bears the token.
-    pub const fn bearer(&self) -> &Rc<T> {
-        &self.bearer
-    }
-
+impl<T: AsRef<VerifiedToken>> Entry<T> {
     /// Whether the token would be verified again with the same keys now: it has not expired, and its issuer's keys are
     /// the ones that it was verified with, and not too old.
-    ///
-    /// `keys` must be the key ring that the token was verified with.
-    pub fn is_valid(&self, keys: &KeyRing, now: UnixSeconds) -> bool {
+    fn is_valid(&self, keys: &KeyRing, now: UnixSeconds) -> bool {
         let verified = (*self.bearer).as_ref();
         let issuer = verified.issuer_index();
         verified.check_times(now).is_ok()
             && self.generation == keys.generation(issuer)
             && keys.has_usable_keys(issuer, now)
-    }
-}
-
-impl<T> Clone for Recognised<T> {
-    fn clone(&self) -> Self {
-        Self { bearer: Rc::clone(&self.bearer), generation: self.generation }
     }
 }
 
@@ -127,16 +107,10 @@ impl<T> fmt::Debug for TokenCache<T> {
     }
 }
 
-impl<T> fmt::Debug for Recognised<T> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Recognised").field("generation", &self.generation).finish_non_exhaustive()
-    }
-}
-
 /// What an entry takes at most, nearly: the token, the claims as text, in parts and as records and headers for the upstream
 /// say them, and what holds these together.
 fn size<T: AsRef<VerifiedToken>>(entry: &Entry<T>) -> usize {
-    let claims = (*entry.recognised.bearer).as_ref().claims().len();
+    let claims = (*entry.bearer).as_ref().claims().len();
     let fixed = size_of::<Entry<T>>().saturating_add(size_of::<T>()).saturating_add(PLACE_BYTES);
     entry.token.len().saturating_add(claims.saturating_mul(4)).saturating_add(fixed)
 }

@@ -30,7 +30,7 @@ mod verify;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use attributes::Attributes;
-pub use cache::{Recognised, TokenCache};
+pub use cache::TokenCache;
 pub use claim_path::ClaimPath;
 pub use claimed::{Claimed, claimed};
 pub use claims::VerifiedToken;
