@@ -21,7 +21,7 @@ const SOURCES: [&str; 8] = [
 ];
 
 /// Words in them that are something else. One that is new is a code, or belongs here.
-const NO_CODES: [&str; 74] = [
+const NO_CODES: [&str; 72] = [
     // Metrics of approvals.
     "asked",
     "circuit_opened",
@@ -32,8 +32,6 @@ const NO_CODES: [&str; 74] = [
     "deny",
     "serve",
     "header",
-    "jwt",
-    "none",
     "prompt",
     "resource",
     "response",
