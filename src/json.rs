@@ -68,6 +68,14 @@ impl<'de> Visitor<'de> for Text {
     }
 }
 
+/// Refuses a member name that serde_json itself uses.
+///
+/// With its feature `raw_value`, `serde_json::Value` takes an object of one such member for the JSON text in its string:
+/// a text that nobody has checked, and that no other reader sees.
+pub(crate) fn check_name(name: &str) -> Result<(), Defect> {
+    if name.starts_with("$serde_json::private::") { Err(Defect::MisleadingMember) } else { Ok(()) }
+}
+
 /// The member names of one object so far: refuses a second one, and too many.
 #[derive(Debug, Default)]
 pub struct Members<'de> {
@@ -90,6 +98,7 @@ impl<'de> Members<'de> {
 
     /// The same, for those who read without serde.
     pub(crate) fn note(&mut self, name: Cow<'de, str>) -> Result<(), Defect> {
+        check_name(&name)?;
         if self.count.saturating_add(self.many.len()) >= limits::MAX_JSON_MEMBERS {
             return Err(Defect::TooManyMembers);
         }
@@ -297,6 +306,15 @@ mod tests {
         assert_eq!(check(&format!("{{{}}}", wide.join(","))), Ok(()));
         assert_eq!(check(&format!("{{{},\"k7\":0}}", wide.join(","))), Err(Some(Defect::DuplicateMember)));
         assert_eq!(check(&format!("{{{},\"k99\":0}}", wide.join(","))), Err(Some(Defect::DuplicateMember)));
+    }
+
+    #[test]
+    fn a_name_that_serde_json_reads_as_its_own_is_refused() {
+        for name in ["$serde_json::private::RawValue", r"\u0024serde_json::private::RawValue"] {
+            let text = format!(r#"{{"a":{{"{name}":"{{\"b\":1,\"b\":2}}"}}}}"#);
+            assert_eq!(check(&text), Err(Some(Defect::MisleadingMember)), "{text}");
+        }
+        assert_eq!(check(r#"{"a":{"x$serde_json::private::RawValue":"1"}}"#), Ok(()));
     }
 
     #[test]

@@ -1288,6 +1288,16 @@ fn definitions_are_learnt_from_lists_before_they_are_held_against_the_consent() 
     let changed = definition.replace("{}", r#"{"type":"object"}"#);
     assert_eq!(in_short(&listed(&mut gateway, &page(&changed)).1), format!("1 element, body {}", page("")));
     assert_eq!(gateway.send(&allowed()).reason, "not_permitted");
+    // An answer that the client does not get has shown it nothing.
+    let unread = [format!("{} x", page(definition)), page(definition).replace(r#""jsonrpc":"2.0","#, "")];
+    for refused in unread {
+        assert!(in_short(&listed(&mut gateway, &refused).1).ends_with("reply 502"), "{refused}");
+        let mut run = gateway.begin();
+        list_comes(&mut run, EVENTS);
+        let event = format!("data: {refused}\n\n");
+        run.handle(Event::ResponseChunk { bytes: event.as_bytes(), end_of_stream: true });
+        assert_eq!(gateway.send(&allowed()).reason, "not_permitted", "{refused}");
+    }
 }
 
 // --- Guards against upstreams and lists that go too far -----------------------------------------------------------------

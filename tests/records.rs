@@ -290,6 +290,34 @@ fn what_a_client_made_up_is_masked_and_request_ids_are_uuids() {
     assert!(record["http"].get("request_id").is_none());
 }
 
+/// What a server's answer becomes on its way is what counts, whether it is one text or an event.
+#[test]
+fn the_record_is_about_the_answer_that_the_client_gets() {
+    let mut document = policy();
+    document["server_requests"] = json!([]);
+    let of = |content_type: &str, body: &str| {
+        let mut gateway = Gateway::new(document.clone(), Keys::Inline);
+        let mut run = sent(&mut gateway, &Request::post("read", &call("read")));
+        run.answer(&[(":status", "200"), ("content-type", content_type)]);
+        let bytes = body.as_bytes();
+        run.handle(match content_type {
+            "application/json" => Event::ResponseComplete { body: bytes },
+            _ => Event::ResponseChunk { bytes, end_of_stream: true },
+        });
+        concluded(&mut run, &well()).0["response"]["status"].as_str().unwrap().to_owned()
+    };
+    let asks = r#""result":{"inputRequests":{"a":{"method":"sampling/createMessage"}}}"#;
+    let refused = format!(r#"{{"jsonrpc":"2.0","id":1,{asks}}}"#);
+    let withheld = r#"{"id":1,"result":{}}"#;
+    let mixed = format!(r#"[{withheld},{{"jsonrpc":"2.0","id":1,"error":{{"code":1,"message":"no"}}}}]"#);
+    let reverse = r#"[{"id":1,"error":{}},{"jsonrpc":"2.0","id":1,"result":{}}]"#;
+    for (body, status) in [(&*refused, "error"), (&*mixed, "error"), (reverse, "success")] {
+        assert_eq!(of("application/json", body), status, "{body}");
+        assert_eq!(of("text/event-stream", &format!("data: {body}\n\n")), status, "{body}");
+    }
+    assert_eq!(of("application/json", withheld), "gateway");
+}
+
 #[test]
 fn answers_are_told_apart() {
     let of = |headers: &[(&str, &str)], body: &str| {

@@ -15,7 +15,6 @@ use super::command::{Command, Flow, HeaderEdits};
 use super::hygiene::unwanted_in_answer;
 use super::view::CallerView;
 use super::{DecisionId, Phase, Surroundings, session};
-use crate::audit::outcome::Came;
 use crate::http::{HeaderList, LocalReply, Single};
 use crate::identity::{Peer, Principal};
 use crate::limits;
@@ -296,22 +295,26 @@ pub(super) fn on_complete(
         return (Phase::Finished, Flow::Pass);
     }
     let mut view = CallerView::new(forwarded, surroundings);
-    let reviewed = review(body, &mut view);
-    let CallerView { hidden, came, .. } = view;
-    account.hidden = hidden;
-    // What cannot be judged, or is nothing that could be, is looked at again.
-    let is_judged = matches!(reviewed, Ok(Reviewed::Unchanged | Reviewed::Changed(_)));
-    account.read_judged(if is_judged { came } else { Came::Unclear }, body);
-    if hidden > 0 {
-        commands.push(Command::Withheld { what: "element", count: hidden });
-    }
-    let reviewed = reviewed.and_then(|reviewed| match &forwarded.continues {
+    let before = view.before();
+    let reviewed = review(body, &mut view).and_then(|reviewed| match &forwarded.continues {
         Some(continues) => continues.keep_in(reviewed, body, policy, now),
         None => Ok(reviewed),
     });
+    if matches!(reviewed, Ok(Reviewed::Nothing) | Err(_)) {
+        view.go_back(before);
+    }
+    let CallerView { hidden, came, .. } = view;
+    account.hidden = hidden;
+    if hidden > 0 {
+        commands.push(Command::Withheld { what: "element", count: hidden });
+    }
+    // The record is about what the client gets.
     match reviewed {
-        Ok(Reviewed::Unchanged) => {}
-        Ok(Reviewed::Changed(body)) => commands.push(Command::ReplaceResponseBody(body)),
+        Ok(Reviewed::Unchanged) => account.read_judged(came, body),
+        Ok(Reviewed::Changed(body)) => {
+            account.read_judged(came, &body);
+            commands.push(Command::ReplaceResponseBody(body));
+        }
         Ok(Reviewed::Nothing) | Err(_) => {
             commands.push(Command::Withheld { what: "answer_unreadable", count: 1 });
             let text = "The answer of the MCP server cannot be read";
@@ -352,9 +355,14 @@ pub(super) fn on_chunk(
         (Ok(reviewed), Some(continues)) => continues.keep_in(reviewed, data, policy, now),
         (reviewed, _) => reviewed,
     };
+    let before_chunk = view.before();
     let mut edit = |data: &[u8]| {
+        let before = view.before();
         let reviewed = look(data, &mut view);
         let came = std::mem::take(&mut view.came);
+        if matches!(reviewed, Ok(Reviewed::Nothing) | Err(_)) {
+            view.go_back(before);
+        }
         match reviewed {
             Ok(Reviewed::Unchanged) => {
                 account.read_judged(came, data);
@@ -375,6 +383,9 @@ pub(super) fn on_chunk(
         }
     };
     let fed = events.feed(bytes, &mut edit);
+    if fed.is_err() {
+        view.go_back(before_chunk);
+    }
     let hidden = view.hidden;
     account.hidden = account.hidden.saturating_add(hidden).saturating_add(refused).saturating_add(unreadable);
     for (what, count) in [("element", hidden), ("message", refused), ("event_unreadable", unreadable)] {

@@ -20,11 +20,34 @@ pub(super) struct CallerView<'a, 's> {
     pub(super) hidden: usize,
     /// What the responses say of the request.
     pub(super) came: Came,
+    /// Tools whose definitions were noted, with those before.
+    noted: Vec<(String, Option<[u8; 32]>)>,
+}
+
+/// What was found out until a text came, to go back to if nobody gets the text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    hidden: usize,
+    noted: usize,
 }
 
 impl<'a, 's> CallerView<'a, 's> {
     pub(super) fn new(forwarded: &'a Forwarded, surroundings: &'a mut Surroundings<'s>) -> Self {
-        Self { forwarded, surroundings, effort: Effort::default(), hidden: 0, came: Came::default() }
+        let (effort, came, noted) = (Effort::default(), Came::default(), Vec::new());
+        Self { forwarded, surroundings, effort, hidden: 0, came, noted }
+    }
+
+    /// Where to go back to.
+    pub(super) fn before(&self) -> Before {
+        Before { hidden: self.hidden, noted: self.noted.len() }
+    }
+
+    /// Forgets what was found out since. What the client does not get has shown it nothing, and hidden nothing from it.
+    pub(super) fn go_back(&mut self, before: Before) {
+        self.hidden = before.hidden;
+        for (tool, definition) in self.noted.drain(before.noted.min(self.noted.len())..).rev() {
+            self.surroundings.definitions.take_back(&tool, definition);
+        }
     }
 
     fn visible(&self, target: &Target<'_>) -> Option<Duties> {
@@ -37,8 +60,10 @@ impl<'a, 's> CallerView<'a, 's> {
         let Listed { kind, key, definition } = element;
         match kind {
             ListKind::Tools => {
-                if self.surroundings.definitions.wants(key) {
-                    self.surroundings.definitions.note(key, digest(definition));
+                let definitions = &mut *self.surroundings.definitions;
+                if definitions.wants(key) {
+                    self.noted.push((key.to_owned(), definitions.seen(key).copied()));
+                    definitions.note(key, digest(definition));
                 }
                 self.visible(&Target::Tool(key.into()))
             }

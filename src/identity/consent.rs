@@ -61,6 +61,13 @@ impl Definitions {
         }
     }
 
+    /// Takes back what was noted last: `before` is what [`Self::seen`] said until then.
+    pub fn take_back(&mut self, tool: &str, before: Option<[u8; 32]>) {
+        if let Some(seen) = self.seen.get_mut(tool) {
+            *seen = before;
+        }
+    }
+
     /// The definition as last seen.
     pub fn seen(&self, tool: &str) -> Option<&[u8; 32]> {
         self.seen.get(tool).and_then(Option::as_ref)

@@ -66,7 +66,12 @@ impl Attributes {
             actors: actors(claims)?,
             acr: member("acr").map(Into::into),
             amr: claims.get("amr").and_then(texts).unwrap_or_default(),
-            auth_time: claims.get("auth_time").and_then(read::<u64>).map(UnixSeconds::new),
+            // Larger numbers are no times, and not every reader of a record would read them as the same ones.
+            auth_time: claims
+                .get("auth_time")
+                .and_then(read::<u64>)
+                .filter(|time| *time < 1 << 53)
+                .map(UnixSeconds::new),
             // RFC 9068 section 2.2: without a resource owner the subject is the client.
             is_machine: is_marked || client_id == Some(subject),
         })

@@ -164,7 +164,7 @@ impl Header {
 
 /// Members that are not used must still have their type, because jwt-simple reads them and refuses others.
 fn check_informative_members(members: &StrictObject<'_>) -> Result<(), TokenError> {
-    for name in ["jku", "x5u", "x5t", "x5t#S256"] {
+    for name in ["jku", "x5u", "x5t", "x5t#S256", "salt"] {
         text(members, name)?;
     }
     match members.get("x5c").map(read::<Vec<String>>) {

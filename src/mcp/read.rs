@@ -196,6 +196,7 @@ impl<'a> Names<'a> {
         if own.len() <= FEW && own.contains(&name) {
             return Err(Defect::DuplicateMember);
         }
+        json::check_name(&name)?;
         self.0.push(name);
         Ok(())
     }
@@ -409,6 +410,16 @@ mod tests {
 
     fn read(text: &str) -> Result<(), Unreadable> {
         body(text.as_bytes()).map(drop)
+    }
+
+    #[test]
+    fn arguments_cannot_stand_for_a_text_within_them() {
+        for name in ["$serde_json::private::RawValue", r"\u0024serde_json::private::RawValue"] {
+            for text in [format!(r#"{{"{name}":"\"acme\""}}"#), format!(r#"{{"tenant":{{"{name}":"\"acme\""}}}}"#)] {
+                let text = format!(r#"{{"params":{{"arguments":{text}}}}}"#);
+                assert_eq!(read(&text), Err(Unreadable::Defect(Defect::MisleadingMember)), "{text}");
+            }
+        }
     }
 
     #[test]
