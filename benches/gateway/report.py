@@ -116,7 +116,7 @@ def where(contents: Document) -> str:
     computer, method = contents["machine"], contents["method"]
     return (
         f"Measured on {contents['date']} with Envoy {contents['envoy']} on {computer['cpus']} CPUs "
-        f"({computer['model']}): {len(contents['runs'])} runs of {method['rounds']} rounds of {method['seconds']} s.\n"
+        f"({computer['model']}): runs: {len(contents['runs'])}, of {method['rounds']} rounds of {method['seconds']} s.\n"
     )
 
 
