@@ -1298,6 +1298,12 @@ fn definitions_are_learnt_from_lists_before_they_are_held_against_the_consent() 
         run.handle(Event::ResponseChunk { bytes: event.as_bytes(), end_of_stream: true });
         assert_eq!(gateway.send(&allowed()).reason, "not_permitted", "{refused}");
     }
+    // Nor has one whose part of the stream is cut off with what follows it.
+    let mut run = gateway.begin();
+    list_comes(&mut run, EVENTS);
+    let bytes = [format!("data: {}\n\ndata: ", page(definition)), "x".repeat(limits::MAX_EVENT_BYTES)].concat();
+    let (flow, _) = run.handle(Event::ResponseChunk { bytes: bytes.as_bytes(), end_of_stream: false });
+    assert_eq!((flow, gateway.send(&allowed()).reason), (Flow::Hold, "not_permitted"));
 }
 
 // --- Guards against upstreams and lists that go too far -----------------------------------------------------------------
