@@ -21,7 +21,7 @@ mod support {
 use serde_json::{Value, json};
 use toolgate::exchange::{Command, Event, Flow, Verdict};
 use toolgate::http::LocalReply;
-use toolgate::identity::{FetchedList, Peer, RevocationFeed, RevocationList, RevokedSubject};
+use toolgate::identity::{FetchedList, Peer, PeerNeeds, RevocationFeed, RevocationList, RevokedSubject};
 use toolgate::jwt::IssuerIndex;
 use toolgate::limits;
 use toolgate::units::{Seconds, UnixSeconds};
@@ -289,12 +289,16 @@ fn the_connection_is_judged_with_each_request() {
     }
     gateway.peer = Peer { uri_san: Some("spiffe://norg.test/host".to_owned()), ..Peer::default() };
     assert_eq!(gateway.send(&calling("read", &json!({"client_id": "named"}))).reason, "permitted");
-    assert!(gateway.policy.directory.asks_for_sources());
+    let needs = |gateway: &Gateway| gateway.policy.directory.peer_needs();
+    assert_eq!(needs(&gateway), PeerNeeds { address: true, certificate: true });
     let mut anywhere = full();
     anywhere["clients"].as_object_mut().unwrap().retain(|name, _| !["mesh", "named"].contains(&name.as_str()));
     for policy in [policy(), anywhere] {
-        assert!(!Gateway::new(policy, Keys::Inline).policy.directory.asks_for_sources());
+        assert_eq!(needs(&Gateway::new(policy, Keys::Inline)), PeerNeeds::default());
     }
+    let mut named = full();
+    named["clients"].as_object_mut().unwrap().retain(|name, _| name != "mesh");
+    assert_eq!(needs(&Gateway::new(named, Keys::Inline)), PeerNeeds { address: false, certificate: true });
 }
 
 #[test]

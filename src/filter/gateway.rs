@@ -12,7 +12,7 @@ use super::{kept_lists, metrics};
 use crate::audit::Salt;
 use crate::config::{CompiledPolicy, RevocationSource};
 use crate::exchange::{Awaited, Circuits, DecisionId, HeldRequest, HeldRequests, Surroundings};
-use crate::identity::{Definitions, Principal, RevocationFeed};
+use crate::identity::{Definitions, PeerNeeds, Principal, RevocationFeed};
 use crate::jwt::{KeyRing, KeySource, TokenCache};
 use crate::limits;
 use crate::units::{Seconds, UnixSeconds};
@@ -27,6 +27,8 @@ type RequestRef = Weak<RefCell<Request>>;
 pub(super) struct Gateway {
     pub(super) policy: CompiledPolicy,
     pub(super) verifier: Verifier,
+    /// What the policy judges connections by.
+    pub(super) peer_needs: PeerNeeds,
     state: RefCell<State>,
     waiting: RefCell<BTreeMap<u32, Waiting>>,
     /// Answers that go on, by the time to look after them.
@@ -101,6 +103,7 @@ impl Gateway {
         };
         Self {
             verifier: Verifier::tested(),
+            peer_needs: policy.directory.peer_needs(),
             state: RefCell::new(state),
             waiting: RefCell::default(),
             watched: RefCell::default(),

@@ -1,9 +1,11 @@
 //! The host in the filter's own terms.
 
+use std::net::IpAddr;
+
 use super::abi::{self, HostError, Map};
 use crate::exchange::{Ending, HeaderEdits};
 use crate::http::{HeaderList, LocalReply};
-use crate::identity::Peer;
+use crate::identity::{Peer, PeerNeeds};
 use crate::units::UnixMillis;
 
 /// Log levels of the host.
@@ -25,15 +27,19 @@ pub(super) fn now() -> Result<UnixMillis, HostError> {
     abi::current_time_nanoseconds().map(|nanoseconds| UnixMillis::new(nanoseconds / 1_000_000))
 }
 
-/// How a stream has ended, as far as the host alone knows it. To be asked when it has. A status that is known already is
-/// not asked for: each question costs as much as deciding about a small call.
-pub(super) fn ending(started: UnixMillis, at: UnixMillis, is_partial: bool, status: Option<u16>) -> Ending {
+/// How a stream has ended, as far as the host alone knows it. To be asked when it has. A status or an address that is
+/// known already is not asked for: each question costs as much as deciding about a small call.
+pub(super) fn ending(
+    started: UnixMillis,
+    at: UnixMillis,
+    is_partial: bool,
+    status: Option<u16>,
+    address: Option<IpAddr>,
+) -> Ending {
     let number = |path: &str| {
         let bytes = abi::property(path).ok()?;
         Some(u64::from_le_bytes(*bytes.first_chunk::<8>()?))
     };
-    let text = |path: &str| abi::property(path).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let address = text("source\0address").and_then(|address| Peer::parse_address(&address));
     let reported = || number("response\0code").and_then(|code| u16::try_from(code).ok()).filter(|code| *code != 0);
     Ending {
         started,
@@ -42,7 +48,7 @@ pub(super) fn ending(started: UnixMillis, at: UnixMillis, is_partial: bool, stat
         is_partial,
         details: text("response\0code_details").unwrap_or_default(),
         flags: number("response\0flags").unwrap_or_default(),
-        source: address.map(|address| address.to_string()),
+        source: address.or_else(source_address).map(|address| address.to_string()),
     }
 }
 
@@ -50,20 +56,26 @@ pub(super) fn headers(map: Map) -> Result<HeaderList, HostError> {
     abi::map(map)
 }
 
-/// The other end of the connection. The names of a certificate count only where the connection is mutual TLS; that the
-/// certificate was verified is up to the listener's validation context.
-pub(super) fn peer() -> Peer {
-    let text = |path: &str| {
-        let bytes = abi::property(path).ok().filter(|bytes| !bytes.is_empty())?;
-        String::from_utf8(bytes).ok()
-    };
-    let is_mutual = abi::property("connection\0mtls").is_ok_and(|value| value.first() == Some(&1));
-    let certified = |path: &str| text(path).filter(|_| is_mutual);
+/// What must be known of the other end of the connection. The names of a certificate count only where the connection is
+/// mutual TLS; that the certificate was verified is up to the listener's validation context.
+pub(super) fn peer(needs: PeerNeeds) -> Peer {
+    let is_mutual = needs.certificate && abi::property("connection\0mtls").is_ok_and(|value| value.first() == Some(&1));
+    let certified = |path: &str| if is_mutual { text(path) } else { None };
     Peer {
-        address: text("source\0address").and_then(|address| Peer::parse_address(&address)),
+        address: if needs.address { source_address() } else { None },
         uri_san: certified("connection\0uri_san_peer_certificate"),
         dns_san: certified("connection\0dns_san_peer_certificate"),
     }
+}
+
+fn source_address() -> Option<IpAddr> {
+    text("source\0address").and_then(|address| Peer::parse_address(&address))
+}
+
+/// A property that is a text, and not an empty one.
+fn text(path: &str) -> Option<String> {
+    let bytes = abi::property(path).ok().filter(|bytes| !bytes.is_empty())?;
+    String::from_utf8(bytes).ok()
 }
 
 pub(super) fn edit_headers(map: Map, edits: &HeaderEdits) -> Result<(), HostError> {

@@ -1,6 +1,7 @@
 //! One HTTP stream: callbacks become events, commands become host calls.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 
 use proxy_wasm::traits::{Context, HttpContext};
@@ -14,7 +15,6 @@ use super::host::{self, Level};
 use super::metrics;
 use crate::exchange::{AnswerBody, Command, Event, Exchange, Flow, HeldRequest, ServiceAnswer, ServiceCall, Verdict};
 use crate::http::LocalReply;
-use crate::identity::Peer;
 use crate::limits;
 use crate::units::{UnixMillis, UnixSeconds};
 
@@ -26,6 +26,8 @@ pub(super) struct Request {
     context_id: u32,
     gateway: Rc<Gateway>,
     exchange: Exchange,
+    /// The client's address, if the policy judges by it.
+    address: Option<IpAddr>,
     received: Received,
     /// Whether the host has reported the end of the answer.
     is_answered: bool,
@@ -62,6 +64,7 @@ impl Stream {
                 context_id,
                 gateway,
                 exchange,
+                address: None,
                 received,
                 is_answered: false,
                 started,
@@ -108,7 +111,11 @@ impl HttpContext for Stream {
                 request.received = Received::AllWithoutBody;
             }
             let event = match host::headers(Map::RequestHeaders) {
-                Ok(headers) => Event::RequestHeaders { headers, end_of_stream, peer: request.peer() },
+                Ok(headers) => {
+                    let peer = host::peer(request.gateway.peer_needs);
+                    request.address = peer.address;
+                    Event::RequestHeaders { headers, end_of_stream, peer }
+                }
                 Err(_) => Event::HostFailure,
             };
             request.take_in(event)
@@ -225,11 +232,6 @@ impl Request {
         {
             host::log(Level::Error, &format!("toolgate: a request cannot be resumed: {error}"));
         }
-    }
-
-    /// The other end of the connection, if the policy asks for it.
-    fn peer(&self) -> Peer {
-        if self.gateway.policy.directory.asks_for_sources() { host::peer() } else { Peer::default() }
     }
 
     /// The whole request is there, with a body that the host holds.
@@ -385,12 +387,12 @@ impl Request {
 
     /// The record of the stream, which has ended.
     fn write_record(&mut self) {
-        let Self { gateway, exchange, started, is_answered, .. } = self;
+        let Self { gateway, exchange, address, started, is_answered, .. } = self;
         let Some(audit) = &gateway.policy.audit else { return };
         // A record without its time is better than none.
         let now = host::now().unwrap_or_default();
         let started = if *started == UnixMillis::default() { now } else { *started };
-        let ending = host::ending(started, now, !*is_answered, exchange.status());
+        let ending = host::ending(started, now, !*is_answered, exchange.status(), *address);
         gateway.trail.write(audit, &exchange.conclude(&ending, &gateway.policy));
     }
 

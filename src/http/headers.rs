@@ -40,9 +40,11 @@ impl HeaderList {
 
     /// All values of `name`, in order.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.iter()
-            .filter(move |(candidate, _)| candidate.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|(_, value)| value)
+        let slice = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
+        let fields = self.fields.iter().filter(|(candidate, _)| candidate.len() == name.len());
+        fields
+            .filter(move |(candidate, _)| slice(candidate).eq_ignore_ascii_case(name.as_bytes()))
+            .map(move |(_, value)| slice(value))
     }
 
     /// The only value of `name`.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Agent, Client, Definitions, Operator, RevocationList};
+use super::{Agent, Client, Definitions, Operator, PeerNeeds, RevocationList, Source};
 
 /// The policy's tables of parties. A table that is not there limits nobody.
 #[derive(Clone, Debug, Default)]
@@ -29,8 +29,12 @@ impl Directory {
         Definitions::of(consents.flat_map(|consent| consent.definitions.keys().map(String::as_str)))
     }
 
-    /// Whether any client's source must be known.
-    pub fn asks_for_sources(&self) -> bool {
-        self.clients.iter().flat_map(BTreeMap::values).any(|client| client.source.is_some())
+    /// What must be known of connections for any of the clients.
+    pub fn peer_needs(&self) -> PeerNeeds {
+        let sources = self.clients.iter().flat_map(BTreeMap::values).filter_map(|client| client.source.as_ref());
+        sources.map(Source::needs).fold(PeerNeeds::default(), |all, one| PeerNeeds {
+            address: all.address || one.address,
+            certificate: all.certificate || one.certificate,
+        })
     }
 }

@@ -27,4 +27,4 @@ pub use operator::{Operator, RoleMatch};
 pub use principal::{IdentityHeaders, Principal};
 pub use revocation::{FetchedList, InvalidList, RevocationFeed, RevocationList, Revoked, RevokedSubject};
 pub use side::{Failure, Side, Why};
-pub use source::{Peer, Source};
+pub use source::{Peer, PeerNeeds, Source};

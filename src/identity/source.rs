@@ -23,6 +23,15 @@ impl Peer {
     }
 }
 
+/// What of a [`Peer`] a policy judges by. Each question to the proxy costs as much as deciding about a small call.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PeerNeeds {
+    /// Its address.
+    pub address: bool,
+    /// Names of its certificate.
+    pub certificate: bool,
+}
+
 /// Where a client may call from. Each kind that is named must fit.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
@@ -35,6 +44,12 @@ pub struct Source {
 }
 
 impl Source {
+    /// What must be known of a connection.
+    pub const fn needs(&self) -> PeerNeeds {
+        let certificate = !self.uri_sans.is_empty() || !self.dns_sans.is_empty();
+        PeerNeeds { address: !self.cidrs.is_empty(), certificate }
+    }
+
     /// Whether the connection is from there. What the proxy does not know does not fit.
     pub fn fits(&self, peer: &Peer) -> bool {
         let is_named =

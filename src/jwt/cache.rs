@@ -39,7 +39,7 @@ impl<T: AsRef<VerifiedToken>> TokenCache<T> {
     /// Who bears the token, if it would be verified again with the same keys now.
     pub fn get(&mut self, token: &str, keys: &KeyRing, now: UnixSeconds) -> Option<Rc<T>> {
         let place = self.place(token);
-        let entry = self.tokens.get(&place).filter(|entry| *entry.token == *token)?;
+        let entry = self.tokens.get(&place).filter(|entry| is_same(&entry.token, token))?;
         if entry.is_valid(keys, now) {
             return Some(Rc::clone(&entry.bearer));
         }
@@ -80,6 +80,12 @@ impl<T: AsRef<VerifiedToken>> TokenCache<T> {
     }
 }
 
+/// Whether two texts are the same. In WebAssembly slices are compared byte by byte, arrays are not.
+fn is_same(one: &str, other: &str) -> bool {
+    let ((one, one_rest), (other, other_rest)) = (one.as_bytes().as_chunks::<16>(), other.as_bytes().as_chunks::<16>());
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one == other) && one_rest == other_rest
+}
+
 /// So many characters of a signature are hashed: 384 bits of it, more than anybody guesses.
 const HASHED_BYTES: usize = 64;
 
@@ -117,3 +123,31 @@ fn size<T: AsRef<VerifiedToken>>(entry: &Entry<T>) -> usize {
 
 /// A place in the table and in the order of use, with what the allocator adds.
 const PLACE_BYTES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn texts_that_differ_anywhere_are_not_the_same() {
+        for length in 0..70 {
+            let text = "a".repeat(length);
+            assert!(is_same(&text, &text));
+            assert!(!is_same(&text, &format!("{text}a")) && !is_same(&format!("{text}a"), &text));
+            for at in 0..length {
+                let mut other = text.clone();
+                other.replace_range(at..=at, "b");
+                assert!(!is_same(&text, &other) && !is_same(&other, &text), "{length} {at}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn texts_are_the_same_as_rust_says(one in "[ab]{0,40}", other in "[ab]{0,40}") {
+            prop_assert_eq!(is_same(&one, &other), one == other);
+        }
+    }
+}
