@@ -8,6 +8,7 @@ from typing import Any
 
 import stack
 from stack import LOOPBACK, Address, Document, Ports, named
+from wasmtime import wat2wasm
 
 from work import ANSWERS, ISSUER, LIFETIME, PATH, RESOURCE, SCOPE, Issuer
 
@@ -19,7 +20,8 @@ JWT_AUTHN = "envoy.filters.http.jwt_authn"
 
 BASELINE = "no filter"
 AGAIN = "no filter, again"
-FLOOR = "empty wasm"
+EMPTY = "empty wasm"
+HOST_CALLS = "host calls alone"
 NATIVE = "native chain"
 NATIVE_UNCACHED = "native chain, no token cache"
 TOOLGATE = "toolgate"
@@ -35,45 +37,34 @@ class Variant:
     wasm: Path | None = None
     #: Whether it holds requests against a policy.
     judges: bool = True
+    #: Whether what it gives to the access log is written.
     records: bool = False
 
     @property
     def is_main(self) -> bool:
         """Whether it does the whole work, or nothing."""
-        return self.records or self.name in (BASELINE, AGAIN, NATIVE)
+        return (self.judges and self.records) or self.name in (BASELINE, AGAIN, NATIVE)
 
 
 def all_variants(wasm: dict[str, Path], directory: Path) -> list[Variant]:
     """All of them; several builds of the module, each by its name, in place of the one."""
-    floor = directory / "empty.wasm"
-    floor.write_bytes(EMPTY_MODULE)
     builds = [Variant(f"{TOOLGATE} {name}", path.resolve(), records=True) for name, path in wasm.items()]
     return [
         Variant(BASELINE, judges=False),
         Variant(AGAIN, judges=False),
-        Variant(FLOOR, floor, judges=False),
+        Variant(EMPTY, assembled("empty", directory), judges=False),
+        Variant(HOST_CALLS, assembled("host_calls", directory), judges=False, records=True),
         Variant(NATIVE),
         Variant(NATIVE_UNCACHED),
         *(builds or [Variant(UNRECORDED, stack.FILTER), Variant(TOOLGATE, stack.FILTER, records=True)]),
     ]
 
 
-#: The least that Envoy takes for a filter: it continues with every request, and reads nothing.
-EMPTY_MODULE = b"\0asm\1\0\0\0" + b"".join(
-    bytes([section, sum(map(len, items)) + 1, len(items)]) + b"".join(items)
-    for section, items in {
-        1: [b"\x60\0\0", b"\x60\x01\x7f\x01\x7f", b"\x60\x03\x7f\x7f\x7f\x01\x7f"],  # three signatures
-        3: [b"\0", b"\x01", b"\x02"],  # a function of each
-        5: [b"\0\x01"],  # a page of memory
-        7: [
-            b"\x06memory\x02\0",
-            b"\x17proxy_abi_version_0_2_1\0\0",
-            b"\x18proxy_on_memory_allocate\0\x01",
-            b"\x18proxy_on_request_headers\0\x02",
-        ],
-        10: [b"\x02\0\x0b", b"\x04\0\x41\0\x0b", b"\x04\0\x41\0\x0b"],  # nothing, and twice 0
-    }.items()
-)
+def assembled(name: str, directory: Path) -> Path:
+    """A module that is written down beside this file."""
+    module = directory / f"{name}.wasm"
+    module.write_bytes(wat2wasm((Path(__file__).parent / f"{name}.wat").read_text()))
+    return module
 
 
 # --- The gateway ------------------------------------------------------------------------------------------------------

@@ -136,6 +136,8 @@ class Bench:
         """Starts the Envoys, and waits for them."""
         *ports, admin, upstream, upstream_admin = free_ports(len(self.variants) + 3)
         self.ports = dict(zip((variant.name for variant in self.variants), ports, strict=True))
+        #: Of the gateway.
+        self.admin = admin
         with pinned(last=True):
             self.start_envoy("upstream", configuration.upstream(upstream, upstream_admin), upstream_admin)
         upstream = self.load.events_port if self.events else upstream
