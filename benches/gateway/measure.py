@@ -107,7 +107,7 @@ class Plan:
     rounds: int
     #: Per variant and round.
     seconds: float
-    #: Per variant and workload, before the first round: V8 compiles the hot code anew.
+    #: Per variant and workload, before the first round: connections are made, and tokens become known.
     warm_up: float
 
 
