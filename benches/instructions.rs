@@ -23,7 +23,7 @@ use std::hint::black_box;
 
 use serde_json::{Value, json};
 use toolgate::audit::Chain;
-use toolgate::exchange::{Ending, Flow};
+use toolgate::exchange::{Ending, Event, Flow};
 use toolgate::keys::NamedKey;
 use toolgate::mcp::{Body, Caching, Listed, Response, ServerMessage, Shown, View, review};
 
@@ -31,13 +31,15 @@ use support::gateway::{Gateway, Keys, Request, call, policy};
 
 type Work = (&'static str, fn(usize));
 
-const WORK: [Work; 6] = [
+const WORK: [Work; 8] = [
     ("call with a known token, and its record", |count| calls(policy(), count)),
     ("call, 10 rules", |count| calls(with_rules(10), count)),
     ("call, 10000 rules", |count| calls(with_rules(10_000), count)),
     ("refusal without a token", refusals),
     ("body of 100 KB", bodies),
     ("list of 100 tools", lists),
+    ("list of 100 tools, for its caller", |count| answers("application/json", count)),
+    ("list of 100 tools, as an event", |count| answers("text/event-stream", count)),
 ];
 
 fn main() {
@@ -114,6 +116,41 @@ impl View for EveryOtherHidden {
 }
 
 fn lists(count: usize) {
+    let page = page();
+    for _ in 0..count {
+        black_box(review(black_box(page.as_bytes()), &mut EveryOtherHidden(false)).unwrap());
+    }
+}
+
+/// A list as it comes from an upstream: a call, and what its caller may see of the answer, of which a third needs more
+/// than it has.
+fn answers(media_type: &str, count: usize) {
+    let mut document = policy();
+    document["rules"] = json!([
+        {"tools": ["tool_*"], "scopes": ["read"]},
+        {"tools": ["tool_*3", "tool_*6", "tool_*9"], "scopes": ["write"]},
+    ]);
+    let mut gateway = Gateway::new(document, Keys::Inline);
+    let request = Request::post("read", &json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}));
+    let page = page();
+    let event = format!("event: message\ndata: {page}\n\n");
+    for _ in 0..count {
+        let mut run = gateway.begin();
+        run.headers(&request);
+        run.complete(request.body());
+        run.answer(&[(":status", "200"), ("content-type", media_type)]);
+        if media_type == "application/json" {
+            black_box(run.handle(Event::ResponseComplete { body: page.as_bytes() }));
+            continue;
+        }
+        let mut chunks = event.as_bytes().chunks(16 * 1024).peekable();
+        while let Some(bytes) = chunks.next() {
+            black_box(run.handle(Event::ResponseChunk { bytes, end_of_stream: chunks.peek().is_none() }));
+        }
+    }
+}
+
+fn page() -> String {
     let tool = |number: usize| {
         json!({"name": format!("tool_{number:05}"), "title": "Send a message",
             "description": "Sends a text message to one contact; \"quiet hours\" are 22:00 to 07:00 at its place.",
@@ -122,8 +159,5 @@ fn lists(count: usize) {
                 "text": {"type": "string", "maxLength": 1600}, "at": {"type": "string", "format": "date-time"}}}})
     };
     let tools: Vec<Value> = (0..100).map(tool).collect();
-    let page = json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": tools}}).to_string();
-    for _ in 0..count {
-        black_box(review(black_box(page.as_bytes()), &mut EveryOtherHidden(false)).unwrap());
-    }
+    json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": tools}}).to_string()
 }

@@ -266,7 +266,17 @@ pub fn pointer_token(token: &str) -> Option<String> {
 /// Whether `name` reads like `known` to a careless parser without being it: other case, or padded with NULs or blanks.
 ///
 /// Go's `encoding/json` matched names case-insensitively (CVE-2026-27896), which also folds U+017F and U+212A.
+#[inline]
 pub fn is_misspelling_of(name: &str, known: &str) -> bool {
+    match (name.as_bytes().first(), known.as_bytes().first()) {
+        // The first letter tells most names from a known one.
+        (Some(one @ b'!'..=0x7f), Some(other @ b'!'..=0x7f)) if !one.eq_ignore_ascii_case(other) => false,
+        _ => is_same_to_the_careless(name, known),
+    }
+}
+
+/// The same for names of which the first letter says nothing.
+fn is_same_to_the_careless(name: &str, known: &str) -> bool {
     let is_padded = |byte: Option<&u8>| byte.is_none_or(|byte| *byte <= b' ');
     if name.is_ascii() && known.is_ascii() && !is_padded(name.as_bytes().first()) && !is_padded(name.as_bytes().last())
     {
@@ -344,5 +354,18 @@ mod tests {
         assert!(is_misspelling_of("param\u{17f}", "params"));
         assert!(!is_misspelling_of("method", "method"));
         assert!(!is_misspelling_of("methods", "method"));
+    }
+
+    #[test]
+    fn the_first_letter_tells_only_names_that_are_no_misspellings() {
+        let firsts = (0..0x250).filter_map(char::from_u32).chain(['\u{1e9e}', '\u{2028}', '\u{212a}', '\u{ff4b}']);
+        for first in firsts {
+            for known in ["method", "sampling", "kind", "_meta", "$schema", "0", "\u{e9}t\u{e9}", ""] {
+                for rest in ["", "0", "ethod", "ampling", "ind", "method", "kind", "META", "_meta", "\u{c9}t\u{c9}"] {
+                    let name = format!("{first}{rest}");
+                    assert_eq!(is_misspelling_of(&name, known), is_same_to_the_careless(&name, known), "{name:?}");
+                }
+            }
+        }
     }
 }

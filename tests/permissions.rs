@@ -29,7 +29,7 @@ use toolgate::config::CompiledPolicy;
 use toolgate::identity::{Peer, Principal, Revoked};
 use toolgate::jwt::{KeyRing, PureRust, VerifiedToken};
 use toolgate::mcp::{Call, CallContext, ClientCapabilities, Method, Retry, Revision, Target};
-use toolgate::policy::{AccessRequest, Decision, Denial, Effort, Subject, decide, permissions, visibility};
+use toolgate::policy::{AccessRequest, Decision, Denial, Effort, Subject, decide, permissions, prospect, visibility};
 use toolgate::units::UnixSeconds;
 
 use support::gateway::{ISSUER, Keys, compile, policy, token_with};
@@ -579,7 +579,11 @@ impl Asked {
     fn is_visible(&self, tool: &str) -> bool {
         let (rules, directory) = (&self.policy.rules, &self.policy.directory);
         self.with(|subject| {
-            visibility(rules, directory, subject, &Effort::default(), &Target::Tool(tool.into())).is_some()
+            let target = Target::Tool(tool.into());
+            let duties = visibility(rules, directory, subject, &Effort::default(), &target);
+            // Without the reason it is the same.
+            assert_eq!(duties, prospect(rules, directory, subject, &Effort::default(), &target).ok());
+            duties.is_some()
         })
     }
 }

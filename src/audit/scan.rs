@@ -1,5 +1,6 @@
 //! JSON text that comes in chunks, as tokens that point into them. Nothing of the text is kept.
 
+use crate::json::lexis;
 use crate::limits;
 
 /// A part of the text.
@@ -196,7 +197,7 @@ impl Scanner {
     ) -> Result<Token<'a>, Broken> {
         let is_last = loop {
             if matches!(escape, Escape::None) {
-                at = at.saturating_add(plain_length(chunk.get(at..).unwrap_or_default()));
+                at = at.saturating_add(lexis::plain(chunk.get(at..).unwrap_or_default()));
             }
             let Some(byte) = chunk.get(at) else { break false };
             at = at.saturating_add(1);
@@ -274,32 +275,6 @@ fn take<'a>(chunk: &mut &'a [u8], length: usize, is_last: bool) -> Piece<'a> {
     let (text, rest) = chunk.split_at_checked(length).unwrap_or((chunk, &[]));
     *chunk = rest;
     Piece { text, is_last }
-}
-
-/// How many bytes come before the first quote, backslash or control character. Most of an answer is inside of strings:
-/// this looks at 8 bytes at a time.
-fn plain_length(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    // The highest bit of each byte that is zero; a byte after one that is zero may be marked too.
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
-    let (words, _) = bytes.as_chunks::<8>();
-    let mut at = 0_usize;
-    for word in words {
-        let word = u64::from_le_bytes(*word);
-        let control = word.wrapping_sub(ONES.wrapping_mul(0x20)) & !word & HIGH;
-        let quote = zeros(word ^ ONES.wrapping_mul(b'"'.into()));
-        let backslash = zeros(word ^ ONES.wrapping_mul(b'\\'.into()));
-        let marks = control | quote | backslash;
-        if marks != 0 {
-            let byte = marks.trailing_zeros().wrapping_shr(3);
-            return at.saturating_add(usize::try_from(byte).unwrap_or_default());
-        }
-        at = at.saturating_add(8);
-    }
-    let rest = bytes.get(at..).unwrap_or_default();
-    let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).unwrap_or(rest.len());
-    at.saturating_add(end)
 }
 
 #[cfg(test)]
@@ -440,22 +415,6 @@ mod tests {
             |depth: usize| format!("{}{}", "[{\"a\":".repeat(depth / 2), "}]".repeat(depth / 2)).replace(":}", ":1}");
         assert!(tokens([nested(limits::MAX_ANSWER_JSON_DEPTH).as_bytes()]).is_ok());
         assert_eq!(tokens([nested(limits::MAX_ANSWER_JSON_DEPTH + 2).as_bytes()]), Err(Broken));
-    }
-
-    #[test]
-    fn strings_end_where_they_end_at_every_alignment() {
-        for length in 0..40 {
-            for special in [b'"', b'\\', 0, 0x1f] {
-                for other in [b' ', b'!', b'#', b'[', b']', 0x7f, 0x80, 0xa2, 0xdc, 0xff] {
-                    let mut bytes = vec![other; length];
-                    bytes.push(special);
-                    bytes.extend([other; 20]);
-                    assert_eq!(plain_length(&bytes), length, "{other} {special}");
-                    bytes.truncate(length);
-                    assert_eq!(plain_length(&bytes), length, "{other}");
-                }
-            }
-        }
     }
 
     proptest! {

@@ -2,6 +2,8 @@
 //!
 //! The grammar is that of serde_json, which tests hold this against.
 
+use std::borrow::Cow;
+
 /// A string as it is written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Quoted {
@@ -11,6 +13,18 @@ pub(crate) struct Quoted {
     pub(crate) has_escapes: bool,
     /// Whether an escape stands for one half of a surrogate pair without the other: then it is no text.
     pub(crate) has_lone_surrogate: bool,
+}
+
+impl Quoted {
+    /// What the string says, which is in `text` at `at`, if it is text.
+    #[inline]
+    pub(crate) fn text(self, text: &str, at: usize) -> Option<Cow<'_, str>> {
+        let end = at.wrapping_add(self.length);
+        match self.has_escapes {
+            false => text.get(at.wrapping_add(1)..end.wrapping_sub(1)).map(Cow::Borrowed),
+            true => super::parse(text.as_bytes().get(at..end)?, super::Text).ok(),
+        }
+    }
 }
 
 /// The string that `bytes` begin with. They are part of a text in UTF-8.
@@ -49,30 +63,56 @@ fn escaped(bytes: &[u8], mut rest: &[u8]) -> Option<Quoted> {
 
 /// How many bytes come before a quote, a backslash or a control character.
 #[inline]
-fn plain(bytes: &[u8]) -> usize {
-    let (words, rest) = bytes.as_chunks();
-    let mut count = 0_usize;
-    for word in words {
-        let marks = marks(u64::from_le_bytes(*word));
-        if marks != 0 {
-            return count.wrapping_add((marks.trailing_zeros() / 8) as usize);
-        }
-        count = count.wrapping_add(word.len());
+pub(crate) fn plain(bytes: &[u8]) -> usize {
+    // Most strings are short.
+    bytes.first_chunk().and_then(plain_in).unwrap_or_else(|| long_plain(bytes))
+}
+
+#[inline(never)]
+fn long_plain(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    while let Some((_, after)) = rest.split_first_chunk().filter(|(block, _)| !has_mark(block)) {
+        rest = after;
     }
-    let is_end = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..b' ');
-    count.wrapping_add(rest.iter().position(is_end).unwrap_or(rest.len()))
+    let length = rest.first_chunk().and_then(plain_in);
+    let length = length.or_else(|| rest.iter().position(|byte| is_mark(*byte))).unwrap_or(rest.len());
+    bytes.len().wrapping_sub(rest.len()).wrapping_add(length)
 }
 
-/// The highest bit of the first of eight bytes that ends a run of plain ones; those of bytes after it say nothing.
+/// The same for the first of the bytes, if such a byte is among them.
+#[inline]
+fn plain_in(block: &[u8; BLOCK]) -> Option<usize> {
+    let (words, _) = block.as_chunks();
+    words.iter().zip([0, 8]).find_map(|(word, before)| Some(plain_in_word(*word)?.wrapping_add(before)))
+}
+
+/// Whether a byte ends a run of plain ones.
+const fn is_mark(byte: u8) -> bool {
+    // A quote takes the place of the blank, next to the control characters.
+    byte ^ 2 <= b' ' || byte == b'\\'
+}
+
+/// As many bytes as are compared at once.
+const BLOCK: usize = 16;
+
+/// Whether one of them does. The compiler makes a comparison of all at once of it.
+#[inline]
+fn has_mark(block: &[u8; BLOCK]) -> bool {
+    block.iter().fold(false, |any, byte| any | is_mark(*byte))
+}
+
+/// How many of eight bytes come before the first that ends a run of plain ones, if one does.
 ///
-/// Subtracting borrows from the next byte only where a byte is smaller than what is subtracted, and that is a mark.
-const fn marks(word: u64) -> u64 {
-    (below(word, b' ') | below(word ^ each(b'"'), 1) | below(word ^ each(b'\\'), 1)) & each(0x80)
-}
-
-/// Marks bytes that are smaller than `bound`, which is at most 128.
-const fn below(word: u64, bound: u8) -> u64 {
-    word.wrapping_sub(each(bound)) & !word
+/// Subtracting borrows from the next byte only where a byte is smaller than what is subtracted, and that is a mark: what
+/// is found after the first one says nothing.
+#[inline]
+const fn plain_in_word(word: [u8; 8]) -> Option<usize> {
+    let word = u64::from_le_bytes(word);
+    let below = (word ^ each(2)).wrapping_sub(each(b' ' + 1)) | (word ^ each(b'\\')).wrapping_sub(each(1));
+    match below & !word & each(0x80) {
+        0 => None,
+        marks => Some((marks.trailing_zeros() / 8) as usize),
+    }
 }
 
 const fn each(byte: u8) -> u64 {
@@ -95,6 +135,16 @@ fn hex(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let (digits, after) = bytes.split_first_chunk::<4>()?;
     let add = |value: u32, digit: &u8| Some(value << 4 | char::from(*digit).to_digit(16)?);
     Some((digits.iter().try_fold(0, add)?, after))
+}
+
+/// Where the first byte from `at` on is that is no blank.
+#[cold]
+#[inline(never)]
+pub(crate) fn after_blanks(bytes: &[u8], mut at: usize) -> usize {
+    while matches!(bytes.get(at), Some(b' ' | b'\n' | b'\t' | b'\r')) {
+        at = at.wrapping_add(1);
+    }
+    at
 }
 
 /// A number as it is written.
@@ -120,10 +170,19 @@ impl Numeral {
 #[inline]
 pub(crate) fn numeral(bytes: &[u8]) -> Option<Numeral> {
     let whole = usize::from(bytes.first() == Some(&b'-'));
-    let mut end = digits(bytes, whole)?;
+    let end = digits(bytes, whole)?;
     if bytes.get(whole) == Some(&b'0') && end > whole.wrapping_add(1) {
         return None;
     }
+    match bytes.get(end) {
+        Some(b'.' | b'e' | b'E') => with_fraction(bytes, end),
+        _ => Some(Numeral { length: end, has_exponent: false }),
+    }
+}
+
+/// The same for one with a fraction or an exponent, of which the integer ends at `end`.
+#[inline(never)]
+fn with_fraction(bytes: &[u8], mut end: usize) -> Option<Numeral> {
     if bytes.get(end) == Some(&b'.') {
         end = digits(bytes, end.wrapping_add(1))?;
     }
@@ -147,12 +206,12 @@ fn digits(bytes: &[u8], start: usize) -> Option<usize> {
 }
 
 /// The length of `true`, `false` or `null`, with which `bytes` begin.
+#[inline]
 pub(crate) fn literal(bytes: &[u8]) -> Option<usize> {
-    match bytes {
-        [b't', b'r', b'u', b'e', ..] | [b'n', b'u', b'l', b'l', ..] => Some(4),
-        [b'f', b'a', b'l', b's', b'e', ..] => Some(5),
-        _ => None,
-    }
+    let (word, after) = bytes.split_first_chunk()?;
+    // As one comparison each.
+    let is = |text: &[u8; 4]| u32::from_le_bytes(*word) == u32::from_le_bytes(*text);
+    if is(b"true") || is(b"null") { Some(4) } else { (is(b"fals") && after.first() == Some(&b'e')).then_some(5) }
 }
 
 #[cfg(test)]
@@ -192,6 +251,22 @@ mod tests {
     }
 
     #[test]
+    fn plain_bytes_end_where_they_end_at_every_alignment() {
+        for length in 0..70 {
+            for special in [b'"', b'\\', 0, 2, 0x1e, 0x1f] {
+                for other in [b' ', b'!', b'#', b'^', b'[', b']', 0x7f, 0x80, 0xa0, 0xa2, 0xdc, 0xff] {
+                    let mut bytes = vec![other; length];
+                    bytes.push(special);
+                    bytes.extend([other; 40]);
+                    assert_eq!(plain(&bytes), length, "{other} {special}");
+                    bytes.truncate(length);
+                    assert_eq!(plain(&bytes), length, "{other}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn numbers_are_those_of_the_grammar() {
         let read = |text: &str| numeral(text.as_bytes()).map(|it| (it.length, it.has_exponent));
         for text in ["0", "-0", "7", "-120", "0.5", "10.250", "123456789012345678901234567890"] {
@@ -213,7 +288,7 @@ mod tests {
         for (text, length) in [("true", 4), ("false,", 5), ("null}", 4), ("nullx", 4)] {
             assert_eq!(literal(text.as_bytes()), Some(length));
         }
-        for text in ["", "nul", "True", "NaN", "undefined"] {
+        for text in ["", "nul", "fals", "falsy", "True", "NaN", "undefined"] {
             assert_eq!(literal(text.as_bytes()), None);
         }
     }

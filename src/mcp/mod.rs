@@ -17,6 +17,7 @@ mod outbound;
 mod read;
 mod revision;
 pub mod sse;
+mod value;
 pub(crate) mod walk;
 
 pub use capabilities::{Capability, ClientCapabilities};

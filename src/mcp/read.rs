@@ -11,12 +11,13 @@ use super::message::{
     APPROVAL_INPUT, InputAction, InputResponse, InputResponses, META_CAPABILITIES, META_PURPOSE, META_TRACEPARENT,
     META_VERSION,
 };
+use super::value::Demands;
 use super::walk::Walker;
 use super::{
     Body, Capability, ClientCapabilities, Member, Message, Meta, Params, Reference, RequestId, Subscriptions,
     Unreadable,
 };
-use crate::json::{self, Defect};
+use crate::json::{self, Defect, lexis};
 use crate::limits;
 
 /// Reads what a POST carries.
@@ -67,25 +68,14 @@ impl<'a> Reader<'a> {
 
     /// Goes past the next value.
     fn check(&mut self, depth: usize) -> Result<(), Unreadable> {
-        match self.walker.peek() {
-            Some(b'{') => self.object(depth).map(|Opaque| ()),
-            Some(b'[') => {
-                let depth = deeper(depth)?;
-                self.walker.enter_array();
-                while self.walker.next_element()? {
-                    self.check(depth)?;
-                }
-                Ok(())
-            }
-            _ => self.walker.check_scalar(),
-        }
+        self.walker.pass(depth, &mut self.names)
     }
 
     /// The next value, which is an object.
     fn object<T: ProtocolObject<'a>>(&mut self, depth: usize) -> Result<T, Unreadable> {
         let depth = deeper(depth)?;
         let mut object = T::default();
-        let outer = self.names.count();
+        self.names.open();
         let mut goes_on = self.walker.enter_object()?;
         while goes_on {
             let name = self.walker.name()?;
@@ -93,7 +83,7 @@ impl<'a> Reader<'a> {
             if known.is_none() && T::MEMBERS.iter().any(|known| json::is_misspelling_of(&name, known)) {
                 return Err(Unreadable::Defect(Defect::MisleadingMember));
             }
-            self.names.note(outer, name).map_err(Unreadable::Defect)?;
+            self.names.note(name).map_err(Unreadable::Defect)?;
             self.walker.colon()?;
             match known {
                 Some(known) => object.read(known, self, depth)?,
@@ -101,7 +91,7 @@ impl<'a> Reader<'a> {
             }
             goes_on = self.walker.next_member()?;
         }
-        self.names.close(outer).map_err(Unreadable::Defect)?;
+        self.names.close().map_err(Unreadable::Defect)?;
         Ok(object)
     }
 
@@ -176,20 +166,28 @@ fn deeper(depth: usize) -> Result<usize, Unreadable> {
 /// The member names of all objects that are being read, those of inner ones after those of outer ones: one allocation
 /// for a body instead of one for each object.
 #[derive(Default)]
-struct Names<'a>(Vec<Cow<'a, str>>);
+struct Names<'a> {
+    names: Vec<Cow<'a, str>>,
+    /// Where those of the innermost object begin.
+    own: usize,
+    /// The same for the objects around it.
+    outer: Vec<usize>,
+}
 
 /// Among up to this many names a new one is searched for. More are sorted at the end of the object.
 const FEW: usize = 16;
 
 impl<'a> Names<'a> {
-    /// How many belong to outer objects, where an object begins.
-    const fn count(&self) -> usize {
-        self.0.len()
+    /// An object begins.
+    fn open(&mut self) {
+        self.outer.push(self.own);
+        self.own = self.names.len();
     }
 
     /// Takes note of the next name of the innermost object.
-    fn note(&mut self, outer: usize, name: Cow<'a, str>) -> Result<(), Defect> {
-        let own = self.0.get(outer..).unwrap_or_default();
+    #[inline]
+    fn note(&mut self, name: Cow<'a, str>) -> Result<(), Defect> {
+        let own = self.names.get(self.own..).unwrap_or_default();
         if own.len() >= limits::MAX_JSON_MEMBERS {
             return Err(Defect::TooManyMembers);
         }
@@ -197,21 +195,40 @@ impl<'a> Names<'a> {
             return Err(Defect::DuplicateMember);
         }
         json::check_name(&name)?;
-        self.0.push(name);
+        self.names.push(name);
         Ok(())
     }
 
     /// Forgets the innermost object, which has ended.
-    fn close(&mut self, outer: usize) -> Result<(), Defect> {
-        let own = self.0.get_mut(outer..).unwrap_or_default();
+    fn close(&mut self) -> Result<(), Defect> {
+        let own = self.names.get_mut(self.own..).unwrap_or_default();
         if own.len() > FEW {
             own.sort_unstable();
             if own.windows(2).any(|pair| pair.first() == pair.last()) {
                 return Err(Defect::DuplicateMember);
             }
         }
-        self.0.truncate(outer);
+        self.names.truncate(self.own);
+        self.own = self.outer.pop().unwrap_or_default();
         Ok(())
+    }
+}
+
+impl<'a> Demands<'a> for Names<'a> {
+    const IS_STRICT: bool = true;
+
+    fn enter_object(&mut self) {
+        self.open();
+    }
+
+    #[inline]
+    fn name(&mut self, text: &'a str, at: usize, quoted: lexis::Quoted) -> Result<(), Unreadable> {
+        let name = quoted.text(text, at).ok_or(Unreadable::NotJson)?;
+        self.note(name).map_err(Unreadable::Defect)
+    }
+
+    fn leave_object(&mut self) -> Result<(), Unreadable> {
+        self.close().map_err(Unreadable::Defect)
     }
 }
 

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::outbound::Unreadable;
-use crate::json::{self, Defect, Members, Text, lexis};
+use super::value::{self, Demands, Grammar};
+use crate::json::{self, Defect, Members, lexis};
 use crate::limits;
 
 /// A position in JSON text.
@@ -47,12 +48,12 @@ impl<'a> Walker<'a> {
     #[inline]
     pub(crate) fn peek(&mut self) -> Option<u8> {
         let bytes = self.text.as_bytes();
-        loop {
-            match bytes.get(self.at).copied() {
-                // Nearly always: one comparison instead of four.
-                Some(byte) if byte > b' ' => return Some(byte),
-                Some(b' ' | b'\n' | b'\t' | b'\r') => self.advance(1),
-                next => return next,
+        match bytes.get(self.at) {
+            // Nearly always: one comparison instead of four.
+            Some(byte) if *byte > b' ' => Some(*byte),
+            _ => {
+                self.at = lexis::after_blanks(bytes, self.at);
+                bytes.get(self.at).copied()
             }
         }
     }
@@ -151,8 +152,8 @@ impl<'a> Walker<'a> {
     /// # Errors
     /// When there is none, or one that is no text.
     pub(super) fn name(&mut self) -> Result<Cow<'a, str>, Unreadable> {
-        let name = if self.peek() == Some(b'"') { self.string_value()? } else { None };
-        name.ok_or(Unreadable::NotJson)
+        self.peek();
+        self.quoted()?.ok_or(Unreadable::NotJson)
     }
 
     /// Goes past the colon after a name.
@@ -186,31 +187,16 @@ impl<'a> Walker<'a> {
         if self.peek() != Some(b'"') {
             return self.skip().map(|_| None);
         }
-        let start = self.at;
-        let quoted = self.skip_string()?;
-        let quotation = self.slice(start..self.at);
-        Ok(match quoted.has_escapes {
-            false => quotation.get(1..quotation.len().saturating_sub(1)).map(Cow::Borrowed),
-            true => json::parse(quotation.as_bytes(), Text).ok(),
-        })
+        self.quoted()
     }
 
-    /// Goes past the next value, which is neither an object nor an array, if it means the same to everybody: a string of
-    /// Unicode, or a number that a double can stand for.
-    ///
-    /// # Errors
-    /// When it is not that.
+    /// What the string that begins right here says, if it is text; it is skipped in any case.
     #[inline]
-    pub(super) fn check_scalar(&mut self) -> Result<(), Unreadable> {
-        let first = self.peek().ok_or(Unreadable::NotJson)?;
-        let rest = self.rest();
-        let length = match first {
-            b'"' => lexis::quoted(rest).filter(|it| !it.has_lone_surrogate).map(|it| it.length),
-            b'-' | b'0'..=b'9' => lexis::numeral(rest).filter(|it| it.is_finite(rest)).map(|it| it.length),
-            _ => lexis::literal(rest),
-        };
-        self.advance(length.ok_or(Unreadable::NotJson)?);
-        Ok(())
+    fn quoted(&mut self) -> Result<Option<Cow<'a, str>>, Unreadable> {
+        let start = self.at;
+        let quoted = lexis::quoted(self.rest()).ok_or(Unreadable::NotJson)?;
+        self.advance(quoted.length);
+        Ok(quoted.text(self.text, start))
     }
 
     /// Goes past the next value and returns where it is.
@@ -219,62 +205,17 @@ impl<'a> Walker<'a> {
     /// When it is not JSON, or nests deeper than [`limits::MAX_ANSWER_JSON_DEPTH`].
     pub(crate) fn skip(&mut self) -> Result<Range<usize>, Unreadable> {
         let start = self.position();
-        self.skip_value(limits::MAX_ANSWER_JSON_DEPTH)?;
+        self.pass(limits::MAX_ANSWER_JSON_DEPTH, &mut Grammar)?;
         Ok(start..self.at)
     }
 
-    #[inline]
-    fn skip_value(&mut self, depth: usize) -> Result<(), Unreadable> {
-        match self.peek() {
-            Some(first @ (b'{' | b'[')) => self.skip_inner(first, depth),
-            Some(first) => self.skip_scalar(first),
-            None => Err(Unreadable::NotJson),
-        }
-    }
-
-    /// Goes past an object or an array. Recursive, as deep as the text nests; `depth` bounds that.
-    fn skip_inner(&mut self, first: u8, depth: usize) -> Result<(), Unreadable> {
-        let depth = depth.checked_sub(1).ok_or(Unreadable::Defect(Defect::TooDeep))?;
-        self.advance(1);
-        let end = if first == b'{' { b'}' } else { b']' };
-        if self.accept(end) {
-            return Ok(());
-        }
-        loop {
-            if first == b'{' {
-                self.skip_name()?;
-            }
-            self.skip_value(depth)?;
-            if !self.goes_on(end)? {
-                return Ok(());
-            }
-        }
-    }
-
-    #[inline]
-    fn skip_name(&mut self) -> Result<(), Unreadable> {
-        self.peek();
-        self.skip_string()?;
-        self.colon()
-    }
-
-    #[inline]
-    fn skip_scalar(&mut self, first: u8) -> Result<(), Unreadable> {
-        let rest = self.rest();
-        let length = match first {
-            b'"' => return self.skip_string().map(drop),
-            b'-' | b'0'..=b'9' => lexis::numeral(rest).map(|numeral| numeral.length),
-            _ => lexis::literal(rest),
-        };
-        self.advance(length.ok_or(Unreadable::NotJson)?);
+    /// Goes past the next value, which may nest `depth` levels.
+    ///
+    /// # Errors
+    /// When it is not JSON, nests deeper, or is not as `demands` says.
+    pub(super) fn pass<D: Demands<'a>>(&mut self, depth: usize, demands: &mut D) -> Result<(), Unreadable> {
+        self.at = value::end(self.text, self.at, depth, demands)?;
         Ok(())
-    }
-
-    #[inline]
-    fn skip_string(&mut self) -> Result<lexis::Quoted, Unreadable> {
-        let quoted = lexis::quoted(self.rest()).ok_or(Unreadable::NotJson)?;
-        self.advance(quoted.length);
-        Ok(quoted)
     }
 
     #[inline]
@@ -447,6 +388,28 @@ mod tests {
         assert!(skipped(deep(limits::MAX_ANSWER_JSON_DEPTH).as_bytes()).is_ok());
         for levels in [limits::MAX_ANSWER_JSON_DEPTH + 1, 1_000_000] {
             assert_eq!(skipped(deep(levels).as_bytes()), Err(Unreadable::Defect(Defect::TooDeep)));
+        }
+    }
+
+    #[test]
+    fn what_is_open_is_remembered_at_every_level() {
+        // Objects and arrays in turns, and in one pattern that is not the same from any level on.
+        for is_array in [|level: usize| level % 2 == 1, |level: usize| level.pow(2) % 7 < 3] {
+            let levels = 0..limits::MAX_ANSWER_JSON_DEPTH;
+            let open: String =
+                levels.clone().map(|level| if is_array(level) { "[0," } else { "{\"a\":0,\"b\":" }).collect();
+            let close: Vec<&str> = levels.clone().rev().map(|level| if is_array(level) { "]" } else { "}" }).collect();
+            let whole = format!("{open}1{}", close.concat());
+            assert_eq!(skipped(whole.as_bytes()), Ok(&*whole));
+            for level in levels {
+                let mut wrong = close.clone();
+                wrong[level] = if wrong[level] == "]" { "}" } else { "]" };
+                assert_eq!(skipped(format!("{open}1{}", wrong.concat()).as_bytes()), Err(Unreadable::NotJson));
+                let (before, after) = close.split_at(level);
+                // Only an array takes one more value without a name.
+                let more = format!("{open}1{},2{}", before.concat(), after.concat());
+                assert_eq!(skipped(more.as_bytes()).is_ok(), close[level] == "]", "{level}");
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use super::{Denial, Effort, Gate, ObtainApproval, Rule, RuleSet, StepUp};
 use crate::identity::{Definitions, Directory, Failure, Peer, Principal, Revoked, Side, Why};
 use crate::json;
 use crate::mcp::{Call, Target};
+use crate::oauth::ScopeSet;
 use crate::units::UnixSeconds;
 
 /// Who asks, when and from where.
@@ -107,7 +108,15 @@ pub fn decide(rules: &RuleSet, directory: &Directory, request: AccessRequest<'_>
     let effort = Effort::default();
     for (index, call) in calls.iter().enumerate() {
         let arguments = Arguments::Known(call.arguments);
-        let check = Check { rules, directory, subject, objections: &objections, arguments, effort: &effort };
+        let check = Check {
+            rules,
+            directory,
+            subject,
+            objections: &objections,
+            arguments,
+            effort: &effort,
+            is_explained: true,
+        };
         let gates = match check.target(&call.target).and_then(|duties| open_gates(rules, duties)) {
             Ok(gates) if gates.is_empty() => continue,
             Ok(gates) => gates,
@@ -130,7 +139,9 @@ pub fn visibility(
     effort: &Effort,
     target: &Target<'_>,
 ) -> Option<Duties> {
-    prospect(rules, directory, subject, effort, target).ok()
+    let objections = effort.standing(|| standing(directory, subject));
+    let arguments = Arguments::Unknown;
+    Check { rules, directory, subject, objections, arguments, effort, is_explained: false }.target(target).ok()
 }
 
 /// As [`visibility`], with the reason.
@@ -145,8 +156,8 @@ pub fn prospect(
     target: &Target<'_>,
 ) -> Result<Duties, Denial> {
     let objections = effort.standing(|| standing(directory, subject));
-    let check = Check { rules, directory, subject, objections, arguments: Arguments::Unknown, effort };
-    check.target(target)
+    let arguments = Arguments::Unknown;
+    Check { rules, directory, subject, objections, arguments, effort, is_explained: true }.target(target)
 }
 
 /// The gates that a call has still to pass. Any other duty that is open denies, and so does a gate where nobody can be
@@ -190,6 +201,8 @@ struct Check<'a> {
     objections: &'a [Failure],
     arguments: Arguments<'a>,
     effort: &'a Effort,
+    /// Whether somebody reads why something is denied: of the elements of a list it is only asked whether they are.
+    is_explained: bool,
 }
 
 impl Check<'_> {
@@ -228,7 +241,7 @@ impl Check<'_> {
             return Err(Denial::TokenLifetime { at_most });
         }
         if !rule.scopes.is_subset_of(principal.granted()) {
-            let required = self.rules.scopes.missing(&rule.scopes, &Default::default()).map(str::to_owned).collect();
+            let required = self.names_missing(rule, &ScopeSet::default());
             return Err(Denial::InsufficientScope { required, missing: self.missing(rule) });
         }
         let is_met = |step_up: &&StepUp| step_up.is_met(principal.token().attributes(), now);
@@ -333,8 +346,15 @@ impl Check<'_> {
     }
 
     fn missing(&self, rule: &Rule) -> Vec<String> {
-        let missing = self.rules.scopes.missing(&rule.scopes, self.subject.principal.granted());
-        missing.map(str::to_owned).collect()
+        self.names_missing(rule, self.subject.principal.granted())
+    }
+
+    /// The scopes of a rule that are not among `granted`, by name.
+    fn names_missing(&self, rule: &Rule, granted: &ScopeSet) -> Vec<String> {
+        if !self.is_explained {
+            return Vec::new();
+        }
+        self.rules.scopes.missing(&rule.scopes, granted).map(str::to_owned).collect()
     }
 }
 
