@@ -33,6 +33,30 @@ pub(super) fn body(bytes: &[u8]) -> Result<Body<'_>, Unreadable> {
     reader.walker.finish().map(|()| body)
 }
 
+/// Reads an object of any kind: its members in their order, and the text of each value.
+///
+/// # Errors
+/// When `bytes` are not exactly one strict object, or nest deeper than `depth`.
+pub(crate) fn members(bytes: &[u8], depth: usize) -> Result<Vec<(Cow<'_, str>, &str)>, Unreadable> {
+    let mut reader = Reader { walker: Walker::new(bytes)?, names: Names::default() };
+    if reader.walker.peek() != Some(b'{') {
+        reader.check(depth)?;
+        return Err(Unreadable::Malformed);
+    }
+    let depth = deeper(depth)?;
+    let mut members = Vec::with_capacity(FEW);
+    let mut goes_on = reader.walker.enter_object()?;
+    while goes_on {
+        let name = reader.walker.name()?;
+        reader.names.note(0, name.clone()).map_err(Unreadable::Defect)?;
+        reader.walker.colon()?;
+        members.push((name, reader.text(depth)?));
+        goes_on = reader.walker.next_member()?;
+    }
+    reader.names.close(0).map_err(Unreadable::Defect)?;
+    reader.walker.finish().map(|()| members)
+}
+
 /// A position in a body. What was passed is strict JSON.
 struct Reader<'a> {
     walker: Walker<'a>,
@@ -141,13 +165,12 @@ impl<'a> Reader<'a> {
         Ok(list.map_or(Member::Malformed, Member::Valid))
     }
 
-    /// The text of the next value; `None` if it is `null`.
-    fn raw(&mut self, depth: usize) -> Result<Option<&'a str>, Unreadable> {
+    /// The text of the next value.
+    fn text(&mut self, depth: usize) -> Result<&'a str, Unreadable> {
         let start = self.walker.position();
         self.check(depth)?;
         let end = self.walker.position();
-        let text = self.walker.slice(start..end).trim_ascii_end();
-        Ok(Some(text).filter(|text| *text != "null"))
+        Ok(self.walker.slice(start..end).trim_ascii_end())
     }
 
     /// MCP: a string or an integer, never `null`; a fraction or an exponent would be read differently by different
@@ -264,7 +287,7 @@ impl<'a> ProtocolObject<'a> for Params<'a> {
             "_meta" => self.meta = reader.object_value(depth)?,
             "inputResponses" => self.input_responses = reader.object_value(depth)?,
             "requestState" => self.request_state = reader.string(depth)?,
-            "arguments" => self.arguments = reader.raw(depth)?,
+            "arguments" => self.arguments = Some(reader.text(depth)?).filter(|text| *text != "null"),
             _ => reader.check(depth)?,
         }
         Ok(())
