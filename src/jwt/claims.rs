@@ -325,7 +325,8 @@ pub(super) fn is_identity(text: &str) -> bool {
     let misleads = |c: char| {
         c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
-    !text.is_empty() && text.len() <= limits::MAX_IDENTITY_BYTES && !text.contains(misleads)
+    let is_plain = || text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    !text.is_empty() && text.len() <= limits::MAX_IDENTITY_BYTES && (is_plain() || !text.contains(misleads))
 }
 
 /// `scope-token` of RFC 6749 section 3.3.

@@ -21,7 +21,7 @@ use crate::limits;
 
 /// Reads what a POST carries.
 pub(super) fn body(bytes: &[u8]) -> Result<Body<'_>, Unreadable> {
-    let mut reader = Reader { walker: Walker::new(bytes)?, names: Names::default() };
+    let mut reader = Reader::new(bytes)?;
     let body = match reader.walker.peek() {
         Some(b'{') => Body::Single(reader.object(limits::MAX_JSON_DEPTH)?),
         Some(b'[') => Body::Batch(reader.batch()?),
@@ -38,7 +38,7 @@ pub(super) fn body(bytes: &[u8]) -> Result<Body<'_>, Unreadable> {
 /// # Errors
 /// When `bytes` are not exactly one strict object, or nest deeper than `depth`.
 pub(crate) fn members(bytes: &[u8], depth: usize) -> Result<Vec<(Cow<'_, str>, &str)>, Unreadable> {
-    let mut reader = Reader { walker: Walker::new(bytes)?, names: Names::default() };
+    let mut reader = Reader::new(bytes)?;
     if reader.walker.peek() != Some(b'{') {
         reader.check(depth)?;
         return Err(Unreadable::Malformed);
@@ -73,6 +73,10 @@ trait ProtocolObject<'a>: Default {
 }
 
 impl<'a> Reader<'a> {
+    fn new(bytes: &'a [u8]) -> Result<Self, Unreadable> {
+        Ok(Self { walker: Walker::new(bytes)?, names: Names(Vec::with_capacity(FEW)) })
+    }
+
     fn batch(&mut self) -> Result<Vec<Message<'a>>, Unreadable> {
         let mut messages = Vec::new();
         self.walker.enter_array();
@@ -198,7 +202,6 @@ fn deeper(depth: usize) -> Result<usize, Unreadable> {
 
 /// The member names of all objects that are being read, those of inner ones after those of outer ones: one allocation
 /// for a body instead of one for each object.
-#[derive(Default)]
 struct Names<'a>(Vec<Cow<'a, str>>);
 
 /// Among up to this many names a new one is searched for. More are sorted at the end of the object.
