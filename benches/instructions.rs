@@ -19,20 +19,24 @@ mod support {
     pub(crate) mod keys;
 }
 
+use std::borrow::Borrow;
 use std::hint::black_box;
 
 use serde_json::{Value, json};
 use toolgate::audit::Chain;
 use toolgate::exchange::{Ending, Event, Flow};
+use toolgate::jwt::{Algorithm, CompactJws, SignatureVerifier, VerificationKey};
 use toolgate::keys::NamedKey;
 use toolgate::mcp::{Body, Caching, Listed, Response, ServerMessage, Shown, View, review};
 
-use support::gateway::{Gateway, Keys, Request, call, policy};
+use support::gateway::{Gateway, Keys, Request, call, claims_with, policy};
+use support::issuer::{sign, with_signature};
 
 type Work = (&'static str, fn(usize));
 
-const WORK: [Work; 8] = [
+const WORK: [Work; 9] = [
     ("call with a known token, and its record", |count| calls(policy(), count)),
+    ("call with a new token, and its record", new_tokens),
     ("call, 10 rules", |count| calls(with_rules(10), count)),
     ("call, 10000 rules", |count| calls(with_rules(10_000), count)),
     ("refusal without a token", refusals),
@@ -54,15 +58,48 @@ fn main() {
 }
 
 fn calls(policy: Value, count: usize) {
-    let mut gateway = Gateway::new(policy, Keys::Inline);
     let request = Request::post("read", &call("read"));
+    send(Gateway::new(policy, Keys::Inline), std::iter::repeat_n(&request, count));
+}
+
+/// Tokens as issuers write them, whose signatures the host has checked: that is not counted.
+fn new_tokens(count: usize) {
+    let claims = claims_with(
+        json!({
+            "sub": "248289761001", "client_id": "demo-messaging-agent", "azp": "demo-messaging-agent", "scope": "openid read",
+            "jti": "5f0c7a52-d1c9-4c1e-9b0a-7d3f0e6a1c55", "roles": ["campaign-managers", "staff"], "tenant_id": "norg",
+            "groups": ["/staff/marketing", "/staff/berlin"], "email": "anna@norg.example", "email_verified": true,
+            "name": "Anna Berg", "preferred_username": "anna", "sid": "9c1f2b7e-0a44-4f0e-8f0d-0d6a2f8a9b11", "acr": "1",
+            "auth_age_s": 60, "amr": ["pwd", "otp"], "realm_access": {"roles": ["offline_access", "uma_authorization"]},
+        })
+        .as_object()
+        .unwrap(),
+    );
+    let token = sign(&json!({"alg": "RS256", "kid": "rsa", "typ": "at+jwt"}), &claims);
+    let mut gateway = Gateway::new(policy(), Keys::Inline);
+    gateway.verifier = &AnySignature;
+    let request = Request::new("POST", "/mcp").with("content-type", "application/json").with_body(&call("read"));
+    let signed = |number: usize| request.clone().bearer(&with_signature(&token, &number.to_le_bytes().repeat(32)));
+    send(gateway, (0..count).map(signed));
+}
+
+struct AnySignature;
+
+impl SignatureVerifier for AnySignature {
+    fn verify(&self, _: &VerificationKey, _: Algorithm, _: &CompactJws<'_>) -> bool {
+        true
+    }
+}
+
+fn send(mut gateway: Gateway, requests: impl Iterator<Item = impl Borrow<Request>>) {
     let ending =
         Ending { details: "via_upstream".to_owned(), source: Some("192.0.2.7".to_owned()), ..Ending::default() };
     let key = NamedKey::new("k1", &[1; 32]).unwrap();
     let mut chain = Chain::new("0".repeat(32), "node".to_owned(), String::new(), "worker".to_owned(), ending.at);
-    for _ in 0..count {
+    for request in requests {
+        let request = request.borrow();
         let mut run = gateway.begin();
-        run.headers(&request);
+        run.headers(request);
         assert_eq!(run.complete(request.body()).0, Flow::Pass);
         let entry = run.exchange.conclude(&ending, &run.gateway.policy);
         black_box(chain.seal(&key, &entry));

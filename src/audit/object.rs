@@ -114,13 +114,16 @@ impl<'o> Object<'o> {
 
 /// An object on its own.
 pub(super) fn object(write: impl FnOnce(&mut Object<'_>)) -> String {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(USUAL_BYTES);
     let mut object = Object::begin(&mut out);
     write(&mut object);
     object.end();
     // It is made of texts.
     String::from_utf8(out).unwrap_or_default()
 }
+
+/// Room for most objects, so that it need not grow step by step.
+const USUAL_BYTES: usize = 256;
 
 /// A list of texts on its own.
 pub(crate) fn list(texts: &[impl Serialize]) -> String {

@@ -51,7 +51,9 @@ impl HeaderList {
     pub fn single<'a>(&'a self, name: &'a str) -> Single<'a> {
         let mut values = self.all(name);
         let Some(value) = values.next() else { return Single::Absent };
-        if values.next().is_some() || !value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
+        // Without a branch for each byte, many are looked at at once.
+        let is_visible = value.iter().fold(true, |all, byte| all & matches!(byte, b' '..=b'~' | b'\t'));
+        if values.next().is_some() || !is_visible {
             return Single::Ambiguous;
         }
         core::str::from_utf8(value).map_or(Single::Ambiguous, |text| Single::Value(text.trim_matches([' ', '\t'])))
@@ -118,6 +120,19 @@ mod tests {
         assert_eq!(list.single("empty"), Single::Value(""));
         for name in ["twice", "binary", "newline"] {
             assert_eq!(list.single(name), Single::Ambiguous, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_byte_of_a_value_counts() {
+        for byte in 0..=u8::MAX {
+            for at in 0..40 {
+                let mut value = [b'a'; 40];
+                value[at] = byte;
+                let list = HeaderList::from_iter([("name", value)]);
+                let is_visible = byte == b'\t' || char::from(byte) == ' ' || byte.is_ascii_graphic();
+                assert_eq!(matches!(list.single("name"), Single::Value(_)), is_visible, "{byte} at {at}");
+            }
         }
     }
 

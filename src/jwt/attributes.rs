@@ -2,7 +2,7 @@
 
 use super::claim_path::ClaimPath;
 use super::claims::is_identity;
-use super::object::{StrictObject, read, read_text};
+use super::object::{Raw, StrictObject, read, read_text, read_texts};
 use super::{ClaimNames, TokenError};
 use crate::limits;
 use crate::units::UnixSeconds;
@@ -83,11 +83,11 @@ fn find_text(claims: &StrictObject<'_>, paths: &[ClaimPath]) -> Option<Box<str>>
 }
 
 /// One string, or an array of them.
-fn texts(value: &serde_json::value::RawValue) -> Option<Box<[Box<str>]>> {
+fn texts(value: Raw<'_>) -> Option<Box<[Box<str>]>> {
     if let Some(text) = read_text(value) {
         return Some(Box::from([text.into()]));
     }
-    read::<Box<[Box<str>]>>(value).filter(|texts| texts.len() <= limits::MAX_ROLE_CLAIMS)
+    read_texts(value).filter(|texts| texts.len() <= limits::MAX_ROLE_CLAIMS).map(Into::into)
 }
 
 /// The chain of actors: each `act` names one by `sub` and may hold the one before.

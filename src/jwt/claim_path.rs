@@ -1,8 +1,6 @@
 //! Where in a token a claim is found.
 
-use serde_json::value::RawValue;
-
-use super::object::StrictObject;
+use super::object::{Raw, StrictObject};
 use crate::json;
 
 /// The place of a claim: the name of a top-level member, or a JSON Pointer (RFC 6901) into nested ones.
@@ -27,7 +25,7 @@ impl ClaimPath {
     }
 
     /// The value there.
-    pub(super) fn find<'a>(&self, claims: &StrictObject<'a>) -> Option<&'a RawValue> {
+    pub(super) fn find<'a>(&self, claims: &StrictObject<'a>) -> Option<Raw<'a>> {
         let first = claims.get(&self.first)?;
         self.rest.iter().try_fold(first, |value, name| StrictObject::within(value)?.get(name))
     }
@@ -35,11 +33,14 @@ impl ClaimPath {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
+    use super::super::object::read;
     use super::*;
 
     fn find(path: &str, claims: &str) -> Option<String> {
         let claims = StrictObject::parse(claims.as_bytes()).unwrap();
-        ClaimPath::parse(path).unwrap().find(&claims).map(|value| value.get().to_owned())
+        ClaimPath::parse(path).unwrap().find(&claims).and_then(read::<&RawValue>).map(|value| value.get().to_owned())
     }
 
     #[test]

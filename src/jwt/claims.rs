@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::object::{InvalidObject, StrictObject, read, read_text};
+use super::object::{InvalidObject, StrictObject, read, read_text, read_texts};
 use super::{Attributes, ClaimNames, IssuerIndex, TokenError, TrustedIssuer};
 use crate::limits;
 use crate::units::{Seconds, UnixSeconds};
@@ -205,7 +205,7 @@ impl<'a> UnverifiedClaims<'a> {
         if let Some(audience) = read_text(value) {
             return Ok(Box::from([audience.into()]));
         }
-        read(value).ok_or(TokenError::ClaimMalformed("aud"))
+        read_texts(value).map(Into::into).ok_or(TokenError::ClaimMalformed("aud"))
     }
 
     fn client_id(&self, names: &ClaimNames) -> Result<Option<Box<str>>, TokenError> {
@@ -221,16 +221,19 @@ impl<'a> UnverifiedClaims<'a> {
         let Some(value) = names.scopes.iter().find_map(|path| path.find(&self.members)) else {
             return Ok(Box::default());
         };
-        let scopes: Vec<Box<str>> = match read_text(value) {
-            Some(list) if list.is_empty() => Vec::new(),
-            Some(list) => list.split(' ').map(Into::into).collect(),
-            None => read(value).ok_or(TokenError::ScopesMalformed)?,
+        let (list, array);
+        let scopes: Vec<&str> = if let Some(text) = read_text(value) {
+            list = text;
+            if list.is_empty() { Vec::new() } else { list.split(' ').collect() }
+        } else {
+            array = read_texts(value).ok_or(TokenError::ScopesMalformed)?;
+            array.iter().map(AsRef::as_ref).collect()
         };
-        let mut seen = BTreeSet::new();
         if !scopes.iter().all(|scope| is_scope(scope)) {
             return Err(TokenError::ScopesMalformed);
         }
-        Ok(scopes.iter().filter(|scope| seen.insert(&***scope)).cloned().collect())
+        let mut seen = BTreeSet::new();
+        Ok(scopes.into_iter().filter(|scope| seen.insert(*scope)).map(Into::into).collect())
     }
 
     fn date(&self, name: &'static str) -> Result<Option<UnixSeconds>, TokenError> {
@@ -322,7 +325,8 @@ pub(super) fn is_identity(text: &str) -> bool {
     let misleads = |c: char| {
         c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
-    !text.is_empty() && text.len() <= limits::MAX_IDENTITY_BYTES && !text.contains(misleads)
+    let is_plain = || text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    !text.is_empty() && text.len() <= limits::MAX_IDENTITY_BYTES && (is_plain() || !text.contains(misleads))
 }
 
 /// `scope-token` of RFC 6749 section 3.3.

@@ -6,7 +6,7 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::object::{InvalidObject, StrictObject, read, read_text};
+use super::object::{InvalidObject, StrictObject, read_text, read_texts};
 use super::{Algorithm, TokenError};
 use crate::limits;
 
@@ -167,7 +167,7 @@ fn check_informative_members(members: &StrictObject<'_>) -> Result<(), TokenErro
     for name in ["jku", "x5u", "x5t", "x5t#S256", "salt"] {
         text(members, name)?;
     }
-    match members.get("x5c").map(read::<Vec<String>>) {
+    match members.get("x5c").map(read_texts) {
         Some(None) => Err(TokenError::HeaderMalformed),
         Some(Some(_)) | None => Ok(()),
     }

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Algorithm;
-use super::object::{StrictObject, read, read_text};
+use super::object::{Raw, StrictObject, read, read_text, read_texts};
 use crate::limits;
 
 /// A key that may verify tokens, with the algorithms it is for.
@@ -103,7 +103,8 @@ impl KeySet {
         let mut set = Self::default();
         let mut of_key_id: BTreeMap<Option<Box<str>>, usize> = BTreeMap::new();
         for key in keys {
-            let Some(key) = verification_key(key).filter(|_| set.keys.len() < limits::MAX_KEYS_PER_ISSUER) else {
+            let Some(key) = verification_key(key.into()).filter(|_| set.keys.len() < limits::MAX_KEYS_PER_ISSUER)
+            else {
                 set.skipped = set.skipped.saturating_add(1);
                 continue;
             };
@@ -154,7 +155,7 @@ struct Jwk {
     y: Option<String>,
 }
 
-fn verification_key(jwk: &RawValue) -> Option<VerificationKey> {
+fn verification_key(jwk: Raw<'_>) -> Option<VerificationKey> {
     let members = StrictObject::within(jwk)?;
     let is_private = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"].into_iter().any(|name| members.contains(name));
     if is_private || !is_for_verification(&members)? {
@@ -183,7 +184,7 @@ fn is_for_verification(members: &StrictObject<'_>) -> Option<bool> {
         None => true,
     };
     let may_verify = match members.get("key_ops") {
-        Some(value) => read::<Vec<String>>(value)?.iter().any(|operation| operation == "verify"),
+        Some(value) => read_texts(value)?.iter().any(|operation| **operation == *"verify"),
         None => true,
     };
     Some(is_for_signatures && may_verify)

@@ -32,4 +32,5 @@ pub use method::{Kind, Method};
 pub use outbound::{
     Caching, ClientFeature, ListKind, Listed, Response, Reviewed, ServerMessage, Shown, Unreadable, View, review,
 };
+pub(crate) use read::members as strict_members;
 pub use revision::{Revision, RevisionSet};

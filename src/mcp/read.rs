@@ -22,7 +22,7 @@ use crate::limits;
 
 /// Reads what a POST carries.
 pub(super) fn body(bytes: &[u8]) -> Result<Body<'_>, Unreadable> {
-    let mut reader = Reader { walker: Walker::new(bytes)?, names: Names::default() };
+    let mut reader = Reader::new(bytes)?;
     let body = match reader.walker.peek() {
         Some(b'{') => Body::Single(reader.object(limits::MAX_JSON_DEPTH)?),
         Some(b'[') => Body::Batch(reader.batch()?),
@@ -32,6 +32,31 @@ pub(super) fn body(bytes: &[u8]) -> Result<Body<'_>, Unreadable> {
         }
     };
     reader.walker.finish().map(|()| body)
+}
+
+/// Reads an object of any kind: its members in their order, and the text of each value.
+///
+/// # Errors
+/// When `bytes` are not exactly one strict object, or nest deeper than `depth`.
+pub(crate) fn members(bytes: &[u8], depth: usize) -> Result<Vec<(Cow<'_, str>, &str)>, Unreadable> {
+    let mut reader = Reader::new(bytes)?;
+    if reader.walker.peek() != Some(b'{') {
+        reader.check(depth)?;
+        return Err(Unreadable::Malformed);
+    }
+    let depth = deeper(depth)?;
+    let mut members = Vec::with_capacity(FEW);
+    reader.names.open();
+    let mut goes_on = reader.walker.enter_object()?;
+    while goes_on {
+        let name = reader.walker.name()?;
+        reader.names.note(name.clone()).map_err(Unreadable::Defect)?;
+        reader.walker.colon()?;
+        members.push((name, reader.text(depth)?));
+        goes_on = reader.walker.next_member()?;
+    }
+    reader.names.close().map_err(Unreadable::Defect)?;
+    reader.walker.finish().map(|()| members)
 }
 
 /// A position in a body. What was passed is strict JSON.
@@ -50,6 +75,10 @@ trait ProtocolObject<'a>: Default {
 }
 
 impl<'a> Reader<'a> {
+    fn new(bytes: &'a [u8]) -> Result<Self, Unreadable> {
+        Ok(Self { walker: Walker::new(bytes)?, names: Names::new() })
+    }
+
     fn batch(&mut self) -> Result<Vec<Message<'a>>, Unreadable> {
         let mut messages = Vec::new();
         self.walker.enter_array();
@@ -131,13 +160,12 @@ impl<'a> Reader<'a> {
         Ok(list.map_or(Member::Malformed, Member::Valid))
     }
 
-    /// The text of the next value; `None` if it is `null`.
-    fn raw(&mut self, depth: usize) -> Result<Option<&'a str>, Unreadable> {
+    /// The text of the next value.
+    fn text(&mut self, depth: usize) -> Result<&'a str, Unreadable> {
         let start = self.walker.position();
         self.check(depth)?;
         let end = self.walker.position();
-        let text = self.walker.slice(start..end).trim_ascii_end();
-        Ok(Some(text).filter(|text| *text != "null"))
+        Ok(self.walker.slice(start..end).trim_ascii_end())
     }
 
     /// MCP: a string or an integer, never `null`; a fraction or an exponent would be read differently by different
@@ -165,7 +193,6 @@ fn deeper(depth: usize) -> Result<usize, Unreadable> {
 
 /// The member names of all objects that are being read, those of inner ones after those of outer ones: one allocation
 /// for a body instead of one for each object.
-#[derive(Default)]
 struct Names<'a> {
     names: Vec<Cow<'a, str>>,
     /// Where those of the innermost object begin.
@@ -178,6 +205,10 @@ struct Names<'a> {
 const FEW: usize = 16;
 
 impl<'a> Names<'a> {
+    fn new() -> Self {
+        Self { names: Vec::with_capacity(FEW), own: 0, outer: Vec::new() }
+    }
+
     /// An object begins.
     fn open(&mut self) {
         self.outer.push(self.own);
@@ -281,7 +312,7 @@ impl<'a> ProtocolObject<'a> for Params<'a> {
             "_meta" => self.meta = reader.object_value(depth)?,
             "inputResponses" => self.input_responses = reader.object_value(depth)?,
             "requestState" => self.request_state = reader.string(depth)?,
-            "arguments" => self.arguments = reader.raw(depth)?,
+            "arguments" => self.arguments = Some(reader.text(depth)?).filter(|text| *text != "null"),
             _ => reader.check(depth)?,
         }
         Ok(())

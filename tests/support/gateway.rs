@@ -8,7 +8,7 @@ use toolgate::exchange::{
 };
 use toolgate::http::{HeaderList, LocalReply};
 use toolgate::identity::{Definitions, Peer, Principal, RevocationFeed};
-use toolgate::jwt::{KeyRing, PureRust, TokenCache};
+use toolgate::jwt::{KeyRing, PureRust, SignatureVerifier, TokenCache};
 use toolgate::units::UnixSeconds;
 
 use super::issuer::{self, NOW};
@@ -65,6 +65,7 @@ pub(crate) struct Gateway {
     pub(crate) policy: CompiledPolicy,
     pub(crate) keys: KeyRing,
     pub(crate) tokens: TokenCache<Principal>,
+    pub(crate) verifier: &'static dyn SignatureVerifier,
     pub(crate) definitions: Definitions,
     pub(crate) revoked: Option<RevocationFeed>,
     pub(crate) circuits: Circuits,
@@ -81,7 +82,7 @@ impl Gateway {
         let revoked = policy.revocations.as_ref().map(|source| RevocationFeed::new(source.refresh, source.max_stale));
         let circuits = Circuits::new(policy.approval.as_ref().map_or(0, |approval| approval.services.len()));
         let (held, peer, now) = (HeldRequests::default(), Peer::default(), UnixSeconds::new(NOW));
-        Self { policy, keys, tokens, definitions, revoked, circuits, held, peer, now }
+        Self { policy, keys, tokens, verifier: &PureRust, definitions, revoked, circuits, held, peer, now }
     }
 
     pub(crate) fn begin(&mut self) -> Run<'_> {
@@ -111,8 +112,9 @@ pub(crate) struct Run<'g> {
 
 impl Run<'_> {
     pub(crate) fn handle(&mut self, event: Event<'_>) -> (Flow, Vec<Command>) {
-        let Gateway { policy, keys, tokens, definitions, revoked, circuits, held, now, .. } = &mut *self.gateway;
-        let (verifier, revoked, held, now) = (&PureRust, revoked.as_ref(), &*held, *now);
+        let Gateway { policy, keys, tokens, verifier, definitions, revoked, circuits, held, now, .. } =
+            &mut *self.gateway;
+        let (verifier, revoked, held, now) = (*verifier, revoked.as_ref(), &*held, *now);
         let mut surroundings =
             Surroundings { policy, keys, tokens, definitions, revoked, circuits, held, verifier, now };
         let mut commands = Vec::new();
