@@ -263,9 +263,11 @@ pub fn pointer_token(token: &str) -> Option<String> {
     Some(text)
 }
 
-/// Whether `name` reads like `known` to a careless parser without being it: other case, or padded with NULs or blanks.
+/// Whether `name` reads like `known` to a careless parser without being it: other case, or padded with blanks or control
+/// characters, as Java's `trim` has it.
 ///
-/// Go's `encoding/json` matched names case-insensitively (CVE-2026-27896), which also folds U+017F and U+212A.
+/// Go's `encoding/json` matched names case-insensitively (CVE-2026-27896), which also folds U+017F and U+212A. Java folds
+/// U+0130 and U+0131.
 #[inline]
 pub fn is_misspelling_of(name: &str, known: &str) -> bool {
     match (name.as_bytes().first(), known.as_bytes().first()) {
@@ -282,12 +284,13 @@ fn is_same_to_the_careless(name: &str, known: &str) -> bool {
     {
         return name != known && name.eq_ignore_ascii_case(known);
     }
-    let trimmed = name.trim_matches(|c: char| c == '\0' || c.is_whitespace());
+    let trimmed = name.trim_matches(|c: char| c <= ' ' || c.is_whitespace());
     name != known && folded(trimmed).eq(folded(known))
 }
 
 fn folded(text: &str) -> impl Iterator<Item = char> {
-    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase)
+    // Of U+0130, the one letter with more than one, the lower case is an `i` and a combining dot.
+    text.chars().flat_map(char::to_uppercase).filter_map(|c| c.to_lowercase().next())
 }
 
 #[cfg(test)]
@@ -348,10 +351,14 @@ mod tests {
 
     #[test]
     fn misspellings_are_told_from_other_names() {
-        for name in ["Method", "METHOD", "method\0", " method", "\u{0}method"] {
+        for name in ["Method", "METHOD", "method\0", " method", "\u{0}method", "method\u{1}", "\u{1c}method\u{1f}"] {
             assert!(is_misspelling_of(name, "method"), "{name:?}");
         }
-        assert!(is_misspelling_of("param\u{17f}", "params"));
+        for (name, known) in
+            [("param\u{17f}", "params"), ("ur\u{130}", "uri"), ("\u{131}d", "id"), ("tas\u{212a}", "task")]
+        {
+            assert!(is_misspelling_of(name, known), "{name:?}");
+        }
         assert!(!is_misspelling_of("method", "method"));
         assert!(!is_misspelling_of("methods", "method"));
     }

@@ -450,7 +450,7 @@ mod tests {
     use crate::json::Checked;
     use crate::json::texts::{json, texts};
 
-    /// The same by way of serde, which reads the tokens and the policies.
+    /// The same by way of serde, which reads the policies.
     fn strictly(bytes: &[u8]) -> Result<(), Unreadable> {
         json::parse(bytes, Checked::to_depth(limits::MAX_JSON_DEPTH))
             .map_err(|error| Defect::of(&error).map_or(Unreadable::NotJson, Unreadable::Defect))
