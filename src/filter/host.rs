@@ -28,7 +28,7 @@ pub(super) fn now() -> Result<UnixMillis, HostError> {
 }
 
 /// How a stream has ended, as far as the host alone knows it. To be asked when it has. A status or an address that is
-/// known already is not asked for: each question costs as much as deciding about a small call.
+/// known already is not asked for: each question costs about a microsecond.
 pub(super) fn ending(
     started: UnixMillis,
     at: UnixMillis,

@@ -33,18 +33,17 @@ impl HeaderList {
         Self { bytes, fields }
     }
 
-    fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let slice = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
-        self.fields.iter().map(move |(name, value)| (slice(name), slice(value)))
+    fn part(&self, range: &Range<usize>) -> &[u8] {
+        self.bytes.get(range.clone()).unwrap_or_default()
     }
 
     /// All values of `name`, in order.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        let slice = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
+        // Most names differ in their length already.
         let fields = self.fields.iter().filter(|(candidate, _)| candidate.len() == name.len());
         fields
-            .filter(move |(candidate, _)| slice(candidate).eq_ignore_ascii_case(name.as_bytes()))
-            .map(move |(_, value)| slice(value))
+            .filter(move |(candidate, _)| self.part(candidate).eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| self.part(value))
     }
 
     /// The only value of `name`.
@@ -74,7 +73,7 @@ impl HeaderList {
 
     /// The names in the list, as sent.
     pub fn names(&self) -> impl Iterator<Item = &[u8]> {
-        self.iter().map(|(name, _)| name)
+        self.fields.iter().map(|(name, _)| self.part(name))
     }
 }
 

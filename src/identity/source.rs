@@ -23,7 +23,7 @@ impl Peer {
     }
 }
 
-/// What of a [`Peer`] a policy judges by. Each question to the proxy costs as much as deciding about a small call.
+/// What of a [`Peer`] a policy judges by. Each question to the proxy costs about a microsecond.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct PeerNeeds {
     /// Its address.

@@ -66,7 +66,7 @@ def calls_of_a_request(bench: Bench, variant: str) -> list[str]:
 
 
 def test_the_host_calls_alone_are_those_of_toolgate(tmp_path: Path) -> None:
-    """One more question to the host costs as much as deciding about a small call, so each is there for a reason."""
+    """A question to the host costs about a microsecond, so each is there for a reason."""
     variants = [one for one in all_variants({}, tmp_path) if one.name in (HOST_CALLS, TOOLGATE)]
     with Bench(tmp_path, variants, Issuer(tmp_path)) as bench:
         for variant in variants:
